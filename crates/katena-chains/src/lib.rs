@@ -1,0 +1,1 @@
+//! Chains for Katena: retrieval question answering with checked citations.

@@ -1,0 +1,3 @@
+//! The katena command: ask your documents, with sources, from a local model.
+
+fn main() {}

@@ -1,0 +1,7 @@
+//! The combinators behind [`ChainExt`](crate::ChainExt).
+
+mod flow;
+mod model;
+
+pub use flow::{AndThen, Batch, Branch, FnChain, Labelled, Map, Parallel, Then, func};
+pub use model::{Chat, ChatJson, IntoRequest, Json, Reply, parse_json};

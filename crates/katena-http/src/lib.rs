@@ -1,0 +1,1 @@
+//! HTTP for Katena: client, timeouts, SSE decoder, endpoints, secrets, outbound-URL guard.

@@ -1,0 +1,1 @@
+//! In-process llama.cpp for Katena: chat models and embedders over one loaded model.

@@ -1,0 +1,1 @@
+//! Chat models over HTTP for Katena, a feature per protocol.

@@ -1,0 +1,1 @@
+//! Document loaders for Katena: bytes to documents with their sources.

@@ -1,0 +1,1 @@
+//! Text splitters for Katena: text to chunks with exact offsets.

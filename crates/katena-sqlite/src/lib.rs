@@ -1,0 +1,1 @@
+//! The shared SQLite file of Katena: connection, migrations, write lock.

@@ -1,0 +1,1 @@
+//! Contract suites for Katena components, ours and third parties'.

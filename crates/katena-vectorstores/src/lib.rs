@@ -1,0 +1,1 @@
+//! Vector stores for Katena: in memory, embedded in one file, PostgreSQL, Qdrant.
