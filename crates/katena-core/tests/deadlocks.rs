@@ -33,12 +33,12 @@ impl ChatModel for Limited {
         self.inner.info()
     }
     async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
-        let _permit = self.permits.acquire().await.unwrap();
+        let _permit = self.permits.acquire().await.expect("never closed");
         YieldOnce(false).await;
         self.inner.generate(request).await
     }
     async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {
-        let permit = self.permits.clone().acquire_owned().await.unwrap();
+        let permit = self.permits.clone().acquire_owned().await.expect("never closed");
         let stream = self.inner.stream(request).await?;
         Ok(stream.inspect(move |_| _ = &permit).boxed())
     }

@@ -1,0 +1,1 @@
+//! Wrong compositions that must not compile; see `tests/`.
