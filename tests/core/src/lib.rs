@@ -1,0 +1,1 @@
+//! Tests of katena-core; see `tests/`.
