@@ -1,1 +1,31 @@
-//! HTTP for Katena: client, timeouts, SSE decoder, endpoints, secrets, outbound-URL guard.
+//! HTTP for Katena: one shared client with timeouts and limits, endpoints and secrets, a server-sent-events decoder,
+//! and the mapping from HTTP status to [`katena_core::Error`].
+//!
+//! This is the only crate of the workspace that names an HTTP client; none of its public types shows which one. Calls
+//! need a tokio runtime with I/O and time enabled; without a runtime they fail with an error of kind `Config`.
+//!
+//! # Certificates
+//! TLS is rustls with ring. Certificates are checked against the system's store, so that a company's own authority
+//! works; where the system has none, as in an empty container, Mozilla's roots that are built into the program are used.
+//!
+//! # What is not done here
+//! No call is repeated: retrying is a layer's task. Redirects are not followed, since an API does not redirect and a
+//! followed redirect could carry a key elsewhere. HTTP/1.1 only: dropping a response stops it by closing its connection.
+
+mod body;
+mod client;
+mod endpoint;
+mod options;
+mod request;
+mod secret;
+pub mod sse;
+mod status;
+mod tls;
+
+pub use body::{HttpReply, HttpStream, Shape};
+pub use client::HttpClient;
+pub use endpoint::Endpoint;
+pub use options::{HttpOptions, Proxy};
+pub use request::{HttpRequest, Method};
+pub use secret::Secret;
+pub use status::{ErrorDetails, parse_retry_after};

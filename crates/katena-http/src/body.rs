@@ -1,0 +1,309 @@
+//! Replies: whole, or as they come.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{BoxStream, Stream, StreamExt as _};
+use katena_core::{Cancelled, Error, ErrorKind, Result};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, Sleep};
+
+use crate::client::body_error;
+use crate::sse::SseStream;
+
+/// What the first bytes of a body look like, whatever its content type says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shape {
+    /// Nothing but white space.
+    Empty,
+    /// A JSON object or list.
+    Json,
+    /// A page for people.
+    Html,
+    /// Anything else; server-sent events, if the caller asked for them.
+    Other,
+}
+
+impl Shape {
+    /// The shape of a body that starts so.
+    pub fn of(start: &[u8]) -> Self {
+        let start = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start);
+        match start.iter().find(|b| !b.is_ascii_whitespace()) {
+            None => Self::Empty,
+            Some(b'{' | b'[') => Self::Json,
+            Some(b'<') => Self::Html,
+            Some(_) => Self::Other,
+        }
+    }
+}
+
+/// Facts about a reply, for its errors.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) content_type: Option<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) vendor: Option<Cow<'static, str>>,
+}
+
+impl Head {
+    pub(crate) fn mark(&self, mut error: Error) -> Error {
+        if let Some(vendor) = &self.vendor {
+            error = error.with_vendor(vendor.clone());
+        }
+        if let Some(id) = &self.request_id {
+            error = error.with_request_id(id.clone());
+        }
+        error
+    }
+
+    fn unreadable(&self, shape: Shape) -> Error {
+        let error = match shape {
+            Shape::Empty => Error::new(ErrorKind::Unavailable, "the server sent an empty reply"),
+            Shape::Html => Error::invalid_output(
+                "the server sent an HTML page in place of data; is the base address right, or is a proxy in between?",
+            ),
+            _ => Error::invalid_output("the server's reply can't be understood"),
+        };
+        let error = match &self.content_type {
+            Some(kind) => error.with_context("content type", kind.clone()),
+            None => error,
+        };
+        self.mark(error.with_status(self.status))
+    }
+}
+
+/// A whole reply with a status of success.
+pub struct HttpReply {
+    pub(crate) head: Head,
+    /// The body, decompressed.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for HttpReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpReply").field("head", &self.head).field("body", &self.body.len()).finish()
+    }
+}
+
+impl HttpReply {
+    /// The HTTP status, 200 to 299.
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// The content type as the server gave it.
+    pub fn content_type(&self) -> Option<&str> {
+        self.head.content_type.as_deref()
+    }
+
+    /// The vendor's id of the request.
+    pub fn request_id(&self) -> Option<&str> {
+        self.head.request_id.as_deref()
+    }
+
+    /// What the body looks like.
+    pub fn shape(&self) -> Shape {
+        Shape::of(&self.body)
+    }
+
+    /// Adds vendor and request id to an error about this reply.
+    pub fn mark(&self, error: Error) -> Error {
+        self.head.mark(error)
+    }
+
+    /// The body read as JSON.
+    ///
+    /// # Errors
+    /// Kind `Unavailable` for an empty or cut-off body, `InvalidOutput` for an HTML page or other bad JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        let body = self.body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&self.body);
+        serde_json::from_slice(body).map_err(|e| match self.shape() {
+            Shape::Json if e.is_eof() => self.head.mark(
+                Error::new(ErrorKind::Unavailable, "the server's JSON reply was cut off")
+                    .with_status(self.head.status)
+                    .with_source(e),
+            ),
+            shape => self.head.unreadable(shape).with_source(e),
+        })
+    }
+}
+
+/// A reply with a status of success whose body is still coming; a stream of its bytes, decompressed.
+///
+/// Dropping it closes the connection. It ends with an error of kind `Timeout` after a silence longer than the idle timeout or at
+/// the deadline, `Cancelled` at the cancel signal, `Unavailable` if the connection breaks; nothing comes after an error.
+pub struct HttpStream {
+    head: Head,
+    front: VecDeque<Bytes>,
+    body: Option<BoxStream<'static, reqwest::Result<Bytes>>>,
+    idle_timeout: Duration,
+    idle: Pin<Box<Sleep>>,
+    waiting: bool,
+    deadline: Option<Pin<Box<Sleep>>>,
+    cancelled: Cancelled,
+}
+
+impl fmt::Debug for HttpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpStream").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+impl HttpStream {
+    /// Needs a runtime's timer: call it within one.
+    pub(crate) fn new(
+        head: Head,
+        response: reqwest::Response,
+        idle_timeout: Duration,
+        context: &katena_core::Context,
+    ) -> Self {
+        Self {
+            head,
+            front: VecDeque::new(),
+            body: Some(response.bytes_stream().boxed()),
+            idle_timeout,
+            idle: Box::pin(tokio::time::sleep(idle_timeout)),
+            waiting: false,
+            deadline: context.deadline.map(|at| Box::pin(tokio::time::sleep_until(Instant::from_std(at)))),
+            cancelled: context.cancel.cancelled(),
+        }
+    }
+
+    /// The content type as the server gave it.
+    pub fn content_type(&self) -> Option<&str> {
+        self.head.content_type.as_deref()
+    }
+
+    /// The vendor's id of the request.
+    pub fn request_id(&self) -> Option<&str> {
+        self.head.request_id.as_deref()
+    }
+
+    /// Waits for the first bytes that are not white space and says what they look like. Nothing is taken from the
+    /// stream.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub async fn shape(&mut self) -> Result<Shape> {
+        // White space beyond this is no reply that anybody sends.
+        const ENOUGH: usize = 64 << 10;
+        let mut seen: Vec<u8> = self.front.iter().flatten().copied().collect();
+        loop {
+            let shape = Shape::of(&seen);
+            let bom_may_come = b"\xEF\xBB\xBF".starts_with(&seen);
+            if shape != Shape::Empty && !bom_may_come || seen.len() > ENOUGH {
+                return Ok(shape);
+            }
+            match std::future::poll_fn(|cx| self.poll_body(cx)).await {
+                Some(piece) => {
+                    let piece = piece?;
+                    seen.extend_from_slice(&piece);
+                    self.front.push_back(piece);
+                }
+                None => return Ok(shape),
+            }
+        }
+    }
+
+    /// Reads the rest of the body, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// Those of the stream, and `InvalidOutput` beyond the limit.
+    pub async fn read(mut self, limit: usize) -> Result<HttpReply> {
+        let mut body = BytesMut::new();
+        while let Some(piece) = self.next().await {
+            let piece = piece?;
+            if body.len() + piece.len() > limit {
+                return Err(self.head.mark(too_large(limit)));
+            }
+            if body.is_empty() && self.body.is_none() && self.front.is_empty() {
+                return Ok(HttpReply { head: self.head, body: piece });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(HttpReply { head: self.head, body: body.freeze() })
+    }
+
+    /// The error for a body that is none of what the caller understands.
+    pub fn unreadable(&self, shape: Shape) -> Error {
+        self.head.unreadable(shape)
+    }
+
+    /// A function that adds vendor and request id to errors about this reply.
+    pub fn marker(&self) -> impl Fn(Error) -> Error + Send + Sync + 'static {
+        let head = self.head.clone();
+        move |error| head.mark(error)
+    }
+
+    /// Decodes server-sent events.
+    pub fn into_sse(self) -> SseStream<Self> {
+        SseStream::new(self)
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let failure = if Pin::new(&mut self.cancelled).poll(cx).is_ready() {
+            Error::cancelled()
+        } else if self.deadline.as_mut().is_some_and(|d| d.as_mut().poll(cx).is_ready()) {
+            Error::new(ErrorKind::Timeout, "the deadline has passed")
+        } else {
+            // The data first: a timer that ran out while nobody looked must not hide what has arrived.
+            match body.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(piece))) => {
+                    self.waiting = false;
+                    return Poll::Ready(Some(Ok(piece)));
+                }
+                Poll::Ready(None) => {
+                    self.body = None;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(error))) => body_error(error),
+                Poll::Pending => {
+                    // Only the time that the consumer itself waits counts as silence.
+                    if !std::mem::replace(&mut self.waiting, true) {
+                        self.idle.as_mut().reset(after(self.idle_timeout));
+                    }
+                    match self.idle.as_mut().poll(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(()) => {
+                            Error::new(ErrorKind::Timeout, "the server fell silent in the midst of its reply")
+                                .with_context("idle timeout", format!("{:?}", self.idle_timeout))
+                        }
+                    }
+                }
+            }
+        };
+        self.body = None;
+        Poll::Ready(Some(Err(self.head.mark(failure))))
+    }
+}
+
+impl Stream for HttpStream {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.front.pop_front() {
+            Some(piece) => Poll::Ready(Some(Ok(piece))),
+            None => self.poll_body(cx),
+        }
+    }
+}
+
+pub(crate) fn too_large(limit: usize) -> Error {
+    Error::invalid_output("the server's reply is larger than the limit")
+        .with_context("limit", format!("{limit} bytes"))
+}
+
+/// The moment after `wait`; a wait without end is thirty years.
+pub(crate) fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(30 * 365 * 86_400))
+}
