@@ -1,1 +1,16 @@
-//! Indexes and retrievers for Katena: ingestion with a record of what is in, dense, lexical, fused.
+//! Indexes and retrievers for Katena: ingestion with a record of what is in, dense, lexical and fused search.
+//!
+//! A [`VectorIndex`] joins a store, an embedder and a record store. [`VectorIndex::ingest`] brings documents in and
+//! does only what is new; [`VectorIndex::retriever`] finds passages.
+
+mod index;
+mod ingest;
+mod retrieve;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use index::VectorIndex;
+pub use ingest::{Ingest, IngestProgress, IngestReport, LongChunks, ProgressFn};
+pub use retrieve::{DenseRetriever, FusedHit, FusedRetriever, LexicalRetriever};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteRecords;

@@ -1,0 +1,235 @@
+//! What goes into a question-answering chain and what comes out.
+
+use std::fmt;
+
+use katena_core::{Document, Filter, FinishReason, Usage};
+use serde::{Deserialize, Serialize};
+
+/// A question to documents.
+///
+/// ```
+/// use katena_chains::Question;
+/// use katena_core::Filter;
+/// let question = Question::new("How long is the warranty?").with_filter(Filter::eq("lang", "en"));
+/// assert_eq!(question.text, "How long is the warranty?");
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Question {
+    /// The question.
+    pub text: String,
+    /// Only documents that it fits.
+    pub filter: Option<Filter>,
+    /// At most so many passages; the retriever's own setting if unset.
+    pub top_k: Option<usize>,
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question")
+            .field("bytes", &self.text.len())
+            .field("top_k", &self.top_k)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Question {
+    /// A question to all documents.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+    /// Sets the filter.
+    pub fn with_filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+    /// Sets the most passages.
+    pub fn with_top_k(mut self, top_k: usize) -> Self {
+        self.top_k = Some(top_k);
+        self
+    }
+}
+
+impl From<&str> for Question {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<String> for Question {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+/// A numbered passage that an answer may rest on.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Passage {
+    /// Its number in the prompt and in the marks of the answer, from 1.
+    pub number: usize,
+    /// The passage: its text is the quote, its source says where it stands.
+    pub document: Document,
+    /// The retriever's score.
+    pub score: f32,
+}
+
+impl fmt::Debug for Passage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passage")
+            .field("number", &self.number)
+            .field("document", &self.document)
+            .field("score", &self.score)
+            .finish()
+    }
+}
+
+impl Passage {
+    /// A passage.
+    pub fn new(number: usize, document: Document, score: f32) -> Self {
+        Self { number, document, score }
+    }
+}
+
+impl fmt::Display for Passage {
+    /// The source, then the quote: `docs/guide.pdf, page 3: "…"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.document.fmt(f)
+    }
+}
+
+/// How it is known that an answer rests on a passage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CitationOrigin {
+    /// The model put the mark.
+    NamedByModel,
+    /// The model put no mark; the words of the answer were found in the passage.
+    MatchedByText,
+}
+
+/// A place in the answer and the passage that it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Citation {
+    /// The passage's number.
+    pub number: usize,
+    /// How it is known.
+    pub origin: CitationOrigin,
+    /// Byte offset in the answer's text: where the mark stands, or would stand.
+    pub at: usize,
+}
+
+impl Citation {
+    /// A citation.
+    pub fn new(number: usize, origin: CitationOrigin, at: usize) -> Self {
+        Self { number, origin, at }
+    }
+}
+
+/// What came of the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AnswerKind {
+    /// The model answered from the passages.
+    Answered,
+    /// Nothing relevant was found; the model was not asked.
+    NothingRelevant,
+    /// The model found no answer in the passages.
+    DeclinedByModel,
+}
+
+/// An answer with the passages that it rests on.
+///
+/// `Display` prints the text with all marks, those found by matching included.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The text, with the model's marks `[n]` that point to a passage. What a listener saw as preview is this.
+    pub text: String,
+    /// The passages that were found, best first, numbered from 1.
+    pub sources: Vec<Passage>,
+    /// What the answer rests on, by place in the text. Every number is one of `sources`.
+    pub citations: Vec<Citation>,
+    /// True if the documents hold an answer, as far as retriever and model could tell.
+    pub found: bool,
+    /// What came of the question.
+    pub kind: AnswerKind,
+    /// Why the model stopped; none if it was not asked.
+    pub finish: Option<FinishReason>,
+    /// Token counts of the model's call.
+    pub usage: Usage,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("bytes", &self.text.len())
+            .field("sources", &self.sources.len())
+            .field("citations", &self.citations)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    /// An answer that a model gave.
+    pub fn new(text: impl Into<String>, sources: Vec<Passage>, citations: Vec<Citation>) -> Self {
+        Self {
+            text: text.into(),
+            sources,
+            citations,
+            found: true,
+            kind: AnswerKind::Answered,
+            finish: None,
+            usage: Usage::default(),
+        }
+    }
+
+    /// Sets what came of the question, and with it `found`.
+    pub fn with_kind(mut self, kind: AnswerKind) -> Self {
+        self.kind = kind;
+        self.found = kind == AnswerKind::Answered;
+        self
+    }
+
+    /// Sets why the model stopped.
+    pub fn with_finish(mut self, finish: FinishReason) -> Self {
+        self.finish = Some(finish);
+        self
+    }
+
+    /// Sets the token counts.
+    pub fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = usage;
+        self
+    }
+
+    /// The passages that the answer rests on, each once, in the order of their first citation.
+    pub fn cited(&self) -> Vec<&Passage> {
+        let mut cited: Vec<&Passage> = Vec::new();
+        for citation in &self.citations {
+            if let Some(passage) = self.sources.iter().find(|p| p.number == citation.number)
+                && !cited.iter().any(|p| p.number == passage.number)
+            {
+                cited.push(passage);
+            }
+        }
+        cited
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut from = 0;
+        for citation in self.citations.iter().filter(|c| c.origin == CitationOrigin::MatchedByText) {
+            if let Some(text) = self.text.get(from..citation.at) {
+                write!(f, "{text} [{}]", citation.number)?;
+                from = citation.at;
+            }
+        }
+        f.write_str(self.text.get(from..).unwrap_or_default())
+    }
+}

@@ -1,0 +1,141 @@
+//! The index: a store, an embedder, and the records of what is in.
+
+use std::sync::Arc;
+
+use katena_core::fake::InMemoryRecords;
+use katena_core::{
+    CountRequest, DocumentLoader, Embedder, Error, RecordStore, Result, TextSplitter, Tokenizer, VectorStore,
+};
+
+use crate::ingest::Ingest;
+use crate::retrieve::{DenseRetriever, FusedRetriever, LexicalRetriever};
+
+/// Fact under which an index names the embedder that made its vectors.
+pub(crate) const EMBEDDER_FACT: &str = "embedder";
+/// Fact under which an index names the splitter that cut its chunks last.
+pub(crate) const SPLITTER_FACT: &str = "splitter";
+
+/// A vector store, the embedder that fills it, and the records of what is in. Clones share all three.
+///
+/// The records are held in memory unless [`with_records`](VectorIndex::with_records) names a place: that fits a store
+/// that lives in memory as well. A durable store needs durable records, or nobody knows after a restart which chunks
+/// belong to which source; ingesting into one without them is refused.
+#[derive(Debug, Clone)]
+pub struct VectorIndex {
+    pub(crate) store: Arc<dyn VectorStore>,
+    pub(crate) embedder: Arc<dyn Embedder>,
+    pub(crate) records: Arc<dyn RecordStore>,
+    pub(crate) own_records: bool,
+    pub(crate) namespace: String,
+}
+
+impl VectorIndex {
+    /// An index over `store`, filled and asked through `embedder`, in the default namespace.
+    pub fn new(store: impl VectorStore + 'static, embedder: impl Embedder + 'static) -> Self {
+        Self {
+            store: Arc::new(store),
+            embedder: Arc::new(embedder),
+            records: Arc::new(InMemoryRecords::new()),
+            own_records: true,
+            namespace: String::new(),
+        }
+    }
+
+    /// Keeps the records of what is in here; as durable as the store.
+    pub fn with_records(mut self, records: impl RecordStore + 'static) -> Self {
+        self.records = Arc::new(records);
+        self.own_records = false;
+        self
+    }
+
+    /// Works in this namespace of store and records; the empty one is the default.
+    pub fn with_namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn VectorStore> {
+        &self.store
+    }
+
+    /// The embedder.
+    pub fn embedder(&self) -> &Arc<dyn Embedder> {
+        &self.embedder
+    }
+
+    /// The records.
+    pub fn records(&self) -> &Arc<dyn RecordStore> {
+        &self.records
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The embedder's own tokenizer, so that a splitter measures in the tokens that count.
+    ///
+    /// # Errors
+    /// Kind `Unsupported` if the embedder has none.
+    pub fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>> {
+        self.embedder.tokenizer().ok_or_else(|| {
+            Error::unsupported("this embedder has no tokenizer of its own; split by characters instead")
+                .with_context("embedder", self.embedder.info().model.clone())
+        })
+    }
+
+    /// Number of chunks in the index.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn count(&self) -> Result<u64> {
+        self.store.count(&CountRequest::new().with_namespace(&self.namespace)).await
+    }
+
+    /// Brings the loader's documents in; await it, or set options first.
+    pub fn ingest(
+        &self,
+        loader: impl DocumentLoader + 'static,
+        splitter: impl TextSplitter + 'static,
+    ) -> Ingest {
+        Ingest::new(self.clone(), Arc::new(loader), Arc::new(splitter))
+    }
+
+    /// Search by vector and by words where the store can do both, else by vector.
+    pub fn retriever(&self) -> FusedRetriever {
+        FusedRetriever::new(self.clone())
+    }
+
+    /// Search by vector alone.
+    pub fn dense(&self) -> DenseRetriever {
+        DenseRetriever::new(self.clone())
+    }
+
+    /// Search by words alone; needs a store that can.
+    pub fn lexical(&self) -> LexicalRetriever {
+        LexicalRetriever::new(self.clone())
+    }
+
+    /// How this index's embedder is named among the facts.
+    pub(crate) fn embedder_name(&self) -> String {
+        let info = self.embedder.info();
+        format!("{} ({} dimensions)", info.model, info.dimensions)
+    }
+
+    /// Refuses to ask with another embedder than the one that made the index.
+    pub(crate) async fn check_embedder(&self) -> Result<()> {
+        match self.records.fact(&self.namespace, EMBEDDER_FACT).await? {
+            Some(made_with) if made_with != self.embedder_name() => {
+                Err(other_embedder(&made_with, &self.embedder_name()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn other_embedder(made_with: &str, asked_with: &str) -> Error {
+    Error::config("the index was made with another embedder; their vectors cannot be compared")
+        .with_context("index", made_with)
+        .with_context("embedder", asked_with)
+}
