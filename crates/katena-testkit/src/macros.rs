@@ -106,3 +106,70 @@ macro_rules! document_loader_contract {
         ]);
     };
 }
+
+/// Runs the contract of [`Retriever`](katena_core::Retriever). The maker gives a retriever over exactly the documents of
+/// [`corpus()`](crate::corpus), each indexed with its metadata and its source's address; it may cut them into chunks.
+#[macro_export]
+macro_rules! retriever_contract {
+    ($name:ident, $make:expr $(,)?) => {
+        $crate::__contract!($name, $make, retriever, [
+            best_first() top_k_is_kept() filter_holds() sources_are_named() same_query_same_result()
+            empty_query_is_invalid() cancelled_before_the_call()
+        ]);
+    };
+}
+
+/// Runs the contract of [`ChatHistory`](katena_core::ChatHistory). The maker gives an empty history.
+#[macro_export]
+macro_rules! chat_history_contract {
+    ($name:ident, $make:expr $(,)?) => {
+        $crate::__contract!($name, $make, chat_history, [
+            starts_empty() append_keeps_order() sessions_are_apart() replace_is_whole() clear_forgets()
+            concurrent_appends_lose_nothing() unicode_survives()
+        ]);
+    };
+}
+
+/// Runs the contract of [`RecordStore`](katena_core::RecordStore). The maker gives an empty store.
+#[macro_export]
+macro_rules! record_store_contract {
+    ($name:ident, $make:expr $(,)?) => {
+        $crate::__contract!($name, $make, record_store, [
+            put_then_get() remove_is_final() uris_by_scope() namespaces_are_apart() facts_are_kept()
+            clear_forgets_all()
+        ]);
+    };
+}
+
+/// Runs the contract of [`Tokenizer`](katena_core::Tokenizer).
+#[macro_export]
+macro_rules! tokenizer_contract {
+    ($name:ident, $make:expr $(,)?) => {
+        $crate::__contract!($name, $make, tokenizer, [count_is_length_of_encode() offsets_rise()]);
+    };
+}
+
+/// Runs the contract of [`Reranker`](katena_core::Reranker).
+#[macro_export]
+macro_rules! reranker_contract {
+    ($name:ident, $make:expr $(,)?) => {
+        $crate::__contract!($name, $make, reranker, [best_first() top_k_is_kept() no_documents_no_result()]);
+    };
+}
+
+/// Runs the contract of [`Tool`](katena_core::Tool). The tool's arguments are an object.
+#[macro_export]
+macro_rules! tool_contract {
+    ($name:ident, $make:expr $(,)?) => {
+        $crate::__contract!($name, $make, tool, [spec_is_an_object() bad_arguments_are_invalid_output()]);
+    };
+}
+
+/// Runs the contract of [`Memory`](katena_core::Memory). The maker gives an empty memory that keeps at least the last
+/// short turn as it was said.
+#[macro_export]
+macro_rules! memory_contract {
+    ($name:ident, $make:expr $(,)?) => {
+        $crate::__contract!($name, $make, memory, [recalls_what_was_recorded() tool_calls_are_never_orphaned()]);
+    };
+}
