@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`MemoryStore`] | always | this process | BM25 |
 //! | [`EmbeddedStore`] | `embedded` (default) | one SQLite file | FTS5, BM25 |
+//! | `PgVectorStore` | `pgvector` | PostgreSQL with pgvector | BM25 |
 //!
 //! All of them pass the same contract suite, so that one can stand in for another.
 //!
@@ -20,13 +21,19 @@
 //! # Ok::<_, katena_core::Error>(()) }).unwrap();
 //! ```
 
+#[cfg(feature = "pgvector")]
+mod bounded;
 mod check;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod matrix;
 mod memory;
+#[cfg(feature = "pgvector")]
+mod postgres;
 mod words;
 
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "pgvector")]
+pub use postgres::{PgOptions, PgRecords, PgVectorStore};

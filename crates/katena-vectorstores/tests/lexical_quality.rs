@@ -16,27 +16,32 @@ fn lines() -> Option<Vec<Value>> {
         return None;
     }
     let mut text = String::new();
-    flate2::read::GzDecoder::new(std::fs::File::open(DATA).unwrap()).read_to_string(&mut text).unwrap();
-    Some(text.lines().map(|l| serde_json::from_str(l).unwrap()).collect())
+    flate2::read::GzDecoder::new(std::fs::File::open(DATA).expect("as expected"))
+        .read_to_string(&mut text)
+        .expect("as expected");
+    Some(text.lines().map(|l| serde_json::from_str(l).expect("is JSON")).collect())
 }
 
 async fn recall_at_1(name: &str, store: &dyn VectorStore, lines: &[Value]) -> f64 {
     let of = |kind: &'static str| lines.iter().filter(move |l| l["type"] == kind);
     let records = of("passage").map(|p| {
-        let text = p["text"].as_str().unwrap();
-        Record::new(Document::new(text, Source::new("xquad")).with_id(p["id"].as_str().unwrap()), vec![1.0])
+        let text = p["text"].as_str().expect("as expected");
+        Record::new(
+            Document::new(text, Source::new("xquad")).with_id(p["id"].as_str().expect("as expected")),
+            vec![1.0],
+        )
     });
-    store.upsert(UpsertRequest::new(records.collect())).await.unwrap();
+    store.upsert(UpsertRequest::new(records.collect())).await.expect("as expected");
     let (mut right, mut in_five, mut asked) = (0, 0, 0);
     for question in of("qa") {
-        let query = VectorQuery::lexical(question["question"].as_str().unwrap(), 5);
-        let hits = store.search(&query).await.unwrap();
+        let query = VectorQuery::lexical(question["question"].as_str().expect("as expected"), 5);
+        let hits = store.search(&query).await.expect("as expected");
         asked += 1;
         let found = |n: usize| hits.iter().take(n).any(|h| question["passage"] == h.item.id.as_str());
         right += usize::from(found(1));
         in_five += usize::from(found(5));
     }
-    let share = f64::from(u32::try_from(right).unwrap()) / f64::from(asked);
+    let share = f64::from(u32::try_from(right).expect("as expected")) / f64::from(asked);
     eprintln!("{name}: R@1 {share:.4}, R@5 {:.4}", in_five as f64 / f64::from(asked));
     share
 }
@@ -51,7 +56,7 @@ async fn in_memory() {
 #[tokio::test]
 async fn embedded() {
     let Some(lines) = lines() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let store = katena_vectorstores::EmbeddedStore::open(dir.path().join("x.katena")).unwrap();
+    let dir = tempfile::tempdir().expect("as expected");
+    let store = katena_vectorstores::EmbeddedStore::open(dir.path().join("x.katena")).expect("as expected");
     assert!(recall_at_1("embedded", &store, &lines).await >= 0.91);
 }

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use katena_core::{
-    CountRequest, DeleteRequest, Document, Error, Filter, GetRequest, Metric, Record, Result, Scored,
+    CountRequest, DeleteRequest, Document, Error, Filter, GetRequest, Metric, Record, RecordStore, Result, Scored,
     Selector, StoreCapabilities, StoreInfo, UpsertRequest, VectorQuery, VectorStore,
 };
 use katena_sqlite::rusqlite::{Connection, Transaction};
-use katena_sqlite::{Database, DbResult};
+use katena_sqlite::{Database, DbResult, SqliteRecords};
 
 use self::cache::Cache;
 use self::rows::{Namespace, SCHEMA};
@@ -54,6 +54,7 @@ use crate::check::{self, Wanted};
 pub struct EmbeddedStore {
     info: Arc<StoreInfo>,
     database: Database,
+    records: SqliteRecords,
     caches: Arc<Mutex<HashMap<String, Cache>>>,
 }
 
@@ -78,7 +79,8 @@ impl EmbeddedStore {
     /// `Unsupported` if a newer Katena wrote the file.
     pub fn new(database: Database) -> Result<Self> {
         database.migrate(&SCHEMA)?;
-        Ok(Self { info: Arc::new(describe(Metric::Cosine)), database, caches: Arc::default() })
+        let records = SqliteRecords::new(database.clone())?;
+        Ok(Self { info: Arc::new(describe(Metric::Cosine)), database, records, caches: Arc::default() })
     }
 
     /// Compares by `metric` from now on; the file keeps no metric.
@@ -102,6 +104,10 @@ fn describe(metric: Metric) -> StoreInfo {
 impl VectorStore for EmbeddedStore {
     fn info(&self) -> &StoreInfo {
         &self.info
+    }
+
+    fn records(&self) -> Option<Arc<dyn RecordStore>> {
+        Some(Arc::new(self.records.clone()))
     }
 
     async fn upsert(&self, request: UpsertRequest) -> Result<()> {

@@ -7,8 +7,9 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
+use katena_core::fake::InMemoryRecords;
 use katena_core::{
-    CountRequest, DeleteRequest, Document, Error, Filter, GetRequest, Metric, Record, Result, Scored,
+    CountRequest, DeleteRequest, Document, Error, Filter, GetRequest, Metric, Record, RecordStore, Result, Scored,
     Selector, StoreCapabilities, StoreInfo, UpsertRequest, VectorQuery, VectorStore,
 };
 
@@ -27,6 +28,7 @@ use crate::matrix::Matrix;
 pub struct MemoryStore {
     info: Arc<StoreInfo>,
     spaces: Arc<RwLock<HashMap<String, Space>>>,
+    records: Arc<InMemoryRecords>,
 }
 
 struct Space {
@@ -58,7 +60,7 @@ impl MemoryStore {
     pub fn with_metric(metric: Metric) -> Self {
         let capabilities = StoreCapabilities::none().with_lexical();
         let info = StoreInfo::new("memory", metric).with_capabilities(capabilities);
-        Self { info: Arc::new(info), spaces: Arc::default() }
+        Self { info: Arc::new(info), spaces: Arc::default(), records: Arc::default() }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Space>> {
@@ -138,6 +140,10 @@ impl Space {
 impl VectorStore for MemoryStore {
     fn info(&self) -> &StoreInfo {
         &self.info
+    }
+
+    fn records(&self) -> Option<Arc<dyn RecordStore>> {
+        Some(self.records.clone())
     }
 
     async fn upsert(&self, request: UpsertRequest) -> Result<()> {
