@@ -1,0 +1,368 @@
+//! What the protocol's replies look like, read leniently: unknown fields and words never fail, null is as good as missing.
+
+use std::fmt;
+
+use katena_core::{
+    ChatResponse, Error, FinishReason, Message, Part, Result, Role, TokenLogprob, ToolCall, Usage,
+};
+use katena_http::ErrorDetails;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// `null` is the default, like a missing field.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
+}
+
+/// A whole reply or one chunk of a stream.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Reply {
+    pub(super) id: Option<Value>,
+    pub(super) model: Option<Value>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) choices: Vec<Choice>,
+    pub(super) usage: Option<WireUsage>,
+    pub(super) x_groq: Option<Groq>,
+    pub(super) error: Option<Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Groq {
+    usage: Option<WireUsage>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Choice {
+    pub(super) index: Option<i64>,
+    /// `message` in a whole reply; some servers use either name for both.
+    #[serde(alias = "message", deserialize_with = "or_default")]
+    pub(super) delta: Delta,
+    pub(super) finish_reason: Option<String>,
+    pub(super) logprobs: Option<Logprobs>,
+    pub(super) error: Option<Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Delta {
+    pub(super) content: Content,
+    pub(super) refusal: Option<String>,
+    pub(super) reasoning_content: Option<Content>,
+    pub(super) reasoning: Option<Content>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) tool_calls: Vec<CallDelta>,
+    pub(super) function_call: Option<Function>,
+}
+
+impl Delta {
+    /// The reasoning, by whichever of its names the server uses, and that within the content.
+    pub(super) fn take_reasoning(&mut self) -> String {
+        let named = [self.reasoning_content.take(), self.reasoning.take()];
+        let named = named.into_iter().flatten().map(|c| c.text).find(|t| !t.is_empty());
+        named.unwrap_or_default() + &std::mem::take(&mut self.content.reasoning)
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct CallDelta {
+    pub(super) index: Option<i64>,
+    pub(super) id: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) function: Function,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Function {
+    pub(super) name: Option<String>,
+    pub(super) arguments: Arguments,
+}
+
+/// The arguments' JSON text; some servers send the object itself.
+#[derive(Default)]
+pub(super) struct Arguments(pub(super) String);
+
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(Self(match Value::deserialize(d)? {
+            Value::String(text) => text,
+            Value::Null => String::new(),
+            other => other.to_string(),
+        }))
+    }
+}
+
+/// Content as text, or as a list of typed parts.
+#[derive(Default)]
+pub(super) struct Content {
+    pub(super) text: String,
+    pub(super) reasoning: String,
+    /// Parts of unknown types.
+    pub(super) other: Vec<Value>,
+}
+
+impl Content {
+    fn add(&mut self, part: Value) {
+        let word = |key: &str| part.get(key).and_then(Value::as_str);
+        match (word("type"), &part) {
+            (_, Value::String(text)) => self.text.push_str(text),
+            (_, Value::Null) => {}
+            (Some("thinking" | "reasoning"), _) => match part.get("thinking").or_else(|| part.get("text")) {
+                Some(Value::String(text)) => self.reasoning.push_str(text),
+                Some(Value::Array(list)) => {
+                    list.iter()
+                        .filter_map(|p| p.get("text")?.as_str())
+                        .for_each(|text| self.reasoning.push_str(text));
+                }
+                _ => {}
+            },
+            (Some("text" | "output_text") | None, _) if word("text").is_some() => {
+                self.text.push_str(word("text").unwrap_or_default());
+            }
+            _ => self.other.push(part),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Content;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text or a list of parts")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Content, E> {
+                Ok(Content { text: text.to_owned(), ..Content::default() })
+            }
+            fn visit_string<E>(self, text: String) -> Result<Content, E> {
+                Ok(Content { text, ..Content::default() })
+            }
+            fn visit_unit<E>(self) -> Result<Content, E> {
+                Ok(Content::default())
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Content, A::Error> {
+                let mut content = Content::default();
+                while let Some(part) = list.next_element::<Value>()? {
+                    content.add(part);
+                }
+                Ok(content)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content, A::Error> {
+                let mut content = Content::default();
+                content.add(Value::deserialize(MapAccessDeserializer::new(map))?);
+                Ok(content)
+            }
+        }
+        d.deserialize_any(V)
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Logprobs {
+    #[serde(deserialize_with = "or_default")]
+    content: Vec<WireLogprob>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct WireLogprob {
+    token: Option<String>,
+    logprob: Option<f32>,
+    #[serde(deserialize_with = "or_default")]
+    top_logprobs: Vec<WireLogprob>,
+}
+
+impl Logprobs {
+    pub(super) fn tokens(self) -> impl Iterator<Item = TokenLogprob> {
+        // Rounding can lift the logarithm of a probability of one a little above zero.
+        let pair = |l: WireLogprob| Some((l.token?, l.logprob?.min(0.0)));
+        self.content.into_iter().filter_map(move |mut l| {
+            let top = std::mem::take(&mut l.top_logprobs).into_iter().filter_map(pair).collect();
+            pair(l).map(|(token, logprob)| TokenLogprob::new(token, logprob, top))
+        })
+    }
+}
+
+#[derive(Deserialize, Default, Clone)]
+#[serde(default)]
+pub(super) struct WireUsage {
+    prompt_tokens: Option<Value>,
+    completion_tokens: Option<Value>,
+    prompt_tokens_details: Option<Details>,
+    completion_tokens_details: Option<Details>,
+    prompt_cache_hit_tokens: Option<Value>,
+}
+
+#[derive(Deserialize, Default, Clone)]
+#[serde(default)]
+struct Details {
+    cached_tokens: Option<Value>,
+    reasoning_tokens: Option<Value>,
+}
+
+/// Some servers count in floating-point numbers.
+fn count(value: Option<Value>) -> Option<u64> {
+    let value = value?;
+    value.as_u64().or_else(|| value.as_f64().filter(|f| (0.0..=9e15).contains(f)).map(|f| f as u64))
+}
+
+impl WireUsage {
+    fn usage(self) -> Usage {
+        let mut usage = Usage::default();
+        usage.input_tokens = count(self.prompt_tokens);
+        usage.output_tokens = count(self.completion_tokens);
+        let cached = self.prompt_tokens_details.and_then(|d| count(d.cached_tokens));
+        usage.cached_tokens = cached.or_else(|| count(self.prompt_cache_hit_tokens));
+        usage.reasoning_tokens = self.completion_tokens_details.and_then(|d| count(d.reasoning_tokens));
+        usage
+    }
+}
+
+impl Reply {
+    /// The counts, if this reply or chunk has any.
+    pub(super) fn take_usage(&mut self) -> Option<Usage> {
+        let usage = self.usage.take().or_else(|| self.x_groq.take()?.usage)?.usage();
+        (usage != Usage::default()).then_some(usage)
+    }
+
+    /// The error that the reply or its first choice holds; null is none.
+    pub(super) fn take_error(&mut self) -> Option<Error> {
+        let error = self.error.take().or_else(|| self.choices.iter_mut().find_map(|c| c.error.take()));
+        error.filter(|e| !e.is_null()).map(|e| error_of(serde_json::json!({ "error": e })))
+    }
+}
+
+/// The error that `value` tells of, which came with a status of success.
+pub(super) fn error_of(value: Value) -> Error {
+    ErrorDetails::from_value(&value).unwrap_or_default().into_error(None)
+}
+
+pub(super) fn word(value: Option<Value>) -> Option<String> {
+    match value? {
+        Value::String(s) if !s.is_empty() => Some(s),
+        Value::Number(n) => Some(n.to_string()),
+        _ => None,
+    }
+}
+
+/// The finish reason; a reply that names none was ended by its server, which is a stop.
+pub(super) fn finish_reason(word: Option<&str>, calls: bool) -> FinishReason {
+    match word {
+        None | Some("") if calls => FinishReason::ToolCalls,
+        None | Some("" | "stop") => FinishReason::Stop,
+        Some("length") => FinishReason::Length,
+        Some("tool_calls") => FinishReason::ToolCalls,
+        Some("content_filter") => FinishReason::ContentFilter,
+        Some(other) => FinishReason::Other(other.to_owned()),
+    }
+}
+
+/// An id for a call that came without one.
+pub(super) fn made_up_id(reply: Option<&str>, n: usize) -> String {
+    format!("call_{}_{n}", reply.unwrap_or("0"))
+}
+
+/// Reads one JSON text, mending lone surrogates, which some servers make by cutting a character in two.
+pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text)
+        .or_else(|error| match mend_surrogates(text) {
+            Some(mended) => serde_json::from_str(&mended),
+            None => Err(error),
+        })
+        .map_err(|e| Error::invalid_output("the server sent JSON that can't be understood").with_source(e))
+}
+
+/// `text` with each escape of half a surrogate pair replaced; `None` if there is none.
+fn mend_surrogates(text: &str) -> Option<String> {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut mended, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(found) = text[at..].find('\\') {
+        at += found;
+        at += match unit(at) {
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
+            Some(0xD800..=0xDFFF) => {
+                mended.push_str(&text[copied..at]);
+                mended.push_str("\\ufffd");
+                copied = at + 6;
+                6
+            }
+            Some(_) => 6,
+            // An escaped character, which may itself be a backslash.
+            None => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+    }
+    mended.push_str(&text[copied..]);
+    (copied > 0).then_some(mended)
+}
+
+/// Reads a whole reply of the protocol.
+///
+/// ```
+/// let raw = serde_json::json!({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]});
+/// let response = katena_llms::openai_chat::decode_response(raw, "openai")?;
+/// assert_eq!(response.text(), "Hi");
+/// # Ok::<(), katena_core::Error>(())
+/// ```
+///
+/// # Errors
+/// The error that the reply holds, or `InvalidOutput` if it is no reply of this protocol.
+pub fn decode_response(raw: Value, vendor: &str) -> Result<ChatResponse> {
+    let mut reply = Reply::deserialize(&raw)
+        .map_err(|e| Error::invalid_output("the server's reply is no chat completion").with_source(e))?;
+    if let Some(error) = reply.take_error() {
+        return Err(error);
+    }
+    let usage = reply.take_usage().unwrap_or_default();
+    let (id, model) = (word(reply.id), word(reply.model));
+    let Some(mut choice) = reply.choices.into_iter().min_by_key(|c| c.index.unwrap_or(0)) else {
+        return Err(match ErrorDetails::from_value(&raw) {
+            Some(details) => details.into_error(None),
+            None => Error::invalid_output("the server's reply has no choices"),
+        });
+    };
+    let mut parts = Vec::new();
+    let reasoning = choice.delta.take_reasoning();
+    if !reasoning.is_empty() {
+        parts.push(Part::Reasoning { text: reasoning, signature: None });
+    }
+    let content = choice.delta.content;
+    if !content.text.is_empty() {
+        parts.push(Part::text(content.text));
+    }
+    parts.extend(content.other.into_iter().map(|value| Part::Opaque { vendor: vendor.to_owned(), value }));
+    if let Some(text) = choice.delta.refusal.filter(|t| !t.is_empty()) {
+        parts.push(Part::Refusal { text });
+    }
+    let old_form = choice.delta.function_call.map(|function| CallDelta { function, ..CallDelta::default() });
+    let calls = choice.delta.tool_calls.into_iter().chain(old_form);
+    for (n, call) in calls.enumerate() {
+        let name = call.function.name.filter(|n| !n.is_empty()).ok_or_else(nameless)?;
+        let call_id = call.id.filter(|i| !i.is_empty()).unwrap_or_else(|| made_up_id(id.as_deref(), n));
+        parts.push(Part::ToolCall(ToolCall::new(call_id, name, call.function.arguments.0)));
+    }
+    let message = Message::new(Role::Assistant, parts);
+    let finish = finish_reason(choice.finish_reason.as_deref(), message.tool_calls().next().is_some());
+    let mut response = ChatResponse::new(message, finish).with_usage(usage).with_raw(raw);
+    response.id = id;
+    response.model = model;
+    response.logprobs = choice.logprobs.map(|l| l.tokens().collect());
+    Ok(response)
+}
+
+pub(super) fn nameless() -> Error {
+    Error::invalid_output("the model called a tool without naming it")
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
