@@ -11,6 +11,7 @@ use crate::document::{Document, Scored};
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::layer::Layer;
+use crate::records::RecordStore;
 
 /// How two vectors are compared. Scores are "higher is better".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -323,6 +324,9 @@ pub trait VectorStore: fmt::Debug + Send + Sync {
 
     /// Counts.
     async fn count(&self, request: &CountRequest) -> Result<u64>;
+
+    /// The record store that lives beside the vectors and lasts as long as they do, where there is one.
+    fn records(&self) -> Option<Arc<dyn RecordStore>>;
 }
 
 macro_rules! forward {
@@ -347,6 +351,9 @@ macro_rules! forward {
             }
             async fn count(&self, request: &CountRequest) -> Result<u64> {
                 (**self).count(request).await
+            }
+            fn records(&self) -> Option<Arc<dyn RecordStore>> {
+                (**self).records()
             }
         }
     )*};

@@ -17,9 +17,9 @@ pub(crate) const SPLITTER_FACT: &str = "splitter";
 
 /// A vector store, the embedder that fills it, and the records of what is in. Clones share all three.
 ///
-/// The records are held in memory unless [`with_records`](VectorIndex::with_records) names a place: that fits a store
-/// that lives in memory as well. A durable store needs durable records, or nobody knows after a restart which chunks
-/// belong to which source; ingesting into one without them is refused.
+/// The records of what is in are those that the store keeps beside its vectors. For a store without any, name a place by
+/// [`with_records`](VectorIndex::with_records): ingesting into a durable store without durable records is refused, as
+/// nobody would know after a restart which chunks belong to which source.
 #[derive(Debug, Clone)]
 pub struct VectorIndex {
     pub(crate) store: Arc<dyn VectorStore>,
@@ -32,11 +32,12 @@ pub struct VectorIndex {
 impl VectorIndex {
     /// An index over `store`, filled and asked through `embedder`, in the default namespace.
     pub fn new(store: impl VectorStore + 'static, embedder: impl Embedder + 'static) -> Self {
+        let records = store.records();
         Self {
+            own_records: records.is_none(),
+            records: records.unwrap_or_else(|| Arc::new(InMemoryRecords::new())),
             store: Arc::new(store),
             embedder: Arc::new(embedder),
-            records: Arc::new(InMemoryRecords::new()),
-            own_records: true,
             namespace: String::new(),
         }
     }

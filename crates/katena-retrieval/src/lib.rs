@@ -6,11 +6,9 @@
 mod index;
 mod ingest;
 mod retrieve;
-#[cfg(feature = "sqlite")]
-mod sqlite;
 
 pub use index::VectorIndex;
 pub use ingest::{Ingest, IngestProgress, IngestReport, LongChunks, ProgressFn};
 pub use retrieve::{DenseRetriever, FusedHit, FusedRetriever, LexicalRetriever};
 #[cfg(feature = "sqlite")]
-pub use sqlite::SqliteRecords;
+pub use katena_sqlite::SqliteRecords;

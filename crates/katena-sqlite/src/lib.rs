@@ -26,9 +26,11 @@
 
 mod database;
 mod error;
+mod records;
 mod schema;
 
 pub use database::Database;
 pub use error::{DbError, DbResult};
+pub use records::SqliteRecords;
 pub use rusqlite;
 pub use schema::Schema;

@@ -30,6 +30,12 @@ fn refuse_what_is_impossible(request: &ChatRequest, can: ChatCapabilities) -> Re
     if request.logprobs.is_some() && !can.logprobs {
         return no("this fake has no log-probabilities");
     }
+    if request.seed.is_some() && !can.seed {
+        return no("this fake has no sampler to seed");
+    }
+    if !request.stop.is_empty() && !can.stop {
+        return no("this fake stops at no text");
+    }
     let images = |p: &Part| {
         matches!(p, Part::Image { .. } | Part::Audio { .. } | Part::Video { .. } | Part::File { .. })
     };

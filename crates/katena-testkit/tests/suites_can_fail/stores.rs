@@ -113,6 +113,10 @@ impl VectorStore for Store {
         &self.info
     }
 
+    fn records(&self) -> Option<std::sync::Arc<dyn RecordStore>> {
+        Option::None
+    }
+
     async fn upsert(&self, request: UpsertRequest) -> Result<()> {
         self.check(&request.context)?;
         let mut spaces = self.spaces();

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use katena_core::{Error, RecordStore, Result, SourceRecord};
-use katena_sqlite::rusqlite::{OptionalExtension as _, params};
-use katena_sqlite::{Database, Schema};
+use rusqlite::{OptionalExtension as _, params};
+
+use crate::{Database, Schema};
 
 const RECORDS: Schema = Schema::new(
     "records",
