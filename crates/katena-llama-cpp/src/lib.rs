@@ -1,1 +1,27 @@
 //! In-process llama.cpp for Katena: chat models and embedders over one loaded model.
+//!
+//! [`LlamaChat`] is a `ChatModel`, [`LlamaEmbedder`] an `Embedder`; each loads a GGUF file and gives it a thread of its own.
+//! [`convert`] makes a GGUF file of a BERT embedder in safetensors.
+//!
+//! GPU: the features `cuda`, `vulkan`, `metal` and `rocm` build llama.cpp for it; `gpu_layers` says how much goes there.
+//! On x86-64 the bundled build needs AVX2, FMA, F16C and BMI2; [`check_cpu`] says so before anything is loaded.
+//! llama.cpp computes with OpenMP, whose threads spin while they wait: on a busy machine set `OMP_WAIT_POLICY=PASSIVE`.
+//!
+//! A file from outside is checked before llama.cpp sees it: its head, that its tensors lie inside it, and that weights and
+//! context fit into memory. llama.cpp's log goes to `tracing`.
+
+mod backend;
+mod chat;
+pub mod convert;
+mod cpu;
+mod embed;
+mod engine;
+mod gguf;
+mod memory;
+mod options;
+mod tokens;
+
+pub use chat::LlamaChat;
+pub use cpu::check_cpu;
+pub use embed::LlamaEmbedder;
+pub use options::{EmbedderOptions, LlamaOptions, Overlong, Pooling, Progress};

@@ -1,0 +1,211 @@
+//! Chat models on llama.cpp.
+
+mod calls;
+mod emit;
+mod plan;
+mod prompt;
+mod slot;
+mod stream;
+mod strftime;
+mod template;
+mod text;
+mod worker;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::Thread;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use katena_core::{
+    ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ErrorKind,
+    ModelInfo, Result, Tokenizer,
+};
+use llama_cpp_2::model::LlamaModel;
+use tokio::sync::mpsc;
+
+use crate::engine::{Purpose, Shape, load_model, model_name};
+use crate::gguf::{Header, Keep};
+use crate::memory;
+use crate::options::LlamaOptions;
+use crate::tokens::PieceTokenizer;
+use plan::{Defaults, plan};
+use prompt::Prompter;
+use slot::Job;
+use stream::Events;
+
+/// The context of a slot if the caller names none, where the model was trained for more.
+const USUAL_CONTEXT: u32 = 8192;
+/// Events on their way to a reader.
+const EVENTS: usize = 32;
+
+/// A chat model in this process.
+///
+/// One thread owns the model; clones and concurrent calls share it. [`LlamaOptions::slots`] requests are answered side by
+/// side, one token each a step, others wait their turn. Dropping a stream frees its slot within one step. An answer that
+/// is not read pauses after some 32 events, and goes on when it is read or when others wait for its slot.
+/// The thread ends when the last clone and the last stream are dropped.
+///
+/// Messages go through the model's own chat template. Text in them that looks like a control mark (`<|im_end|>`) stays
+/// text. Unset options: temperature and cut-offs that the file recommends (`general.sampling.*`), else temperature 0.8,
+/// top_k 40, top_p 0.95, min_p 0.05; who sets one of the three cut-offs gets that one alone. Extras: `min_p` and
+/// `repeat_penalty`. Without `max_tokens` the answer may fill the context; an answer that does ends with `Length`.
+/// Log-probabilities are the model's own, before temperature and cut-offs. Equal seeds repeat an answer as long as the same
+/// requests run side by side.
+///
+/// ```no_run
+/// # async fn f() -> katena_core::Result<()> {
+/// use katena_core::{ChatModel, ChatRequest, Message};
+/// use katena_llama_cpp::{LlamaChat, LlamaOptions};
+/// let model = LlamaChat::load("smollm2-135m-instruct.gguf", LlamaOptions::new())?;
+/// let request = ChatRequest::new([Message::user("What is the capital of France?")]).with_temperature(0.0);
+/// println!("{}", model.generate(&request).await?.text());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct LlamaChat(Arc<Inner>);
+
+struct Inner {
+    info: ModelInfo,
+    model: Arc<LlamaModel>,
+    prompter: Prompter,
+    defaults: Defaults,
+    context_tokens: usize,
+    /// Taken when dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Thread,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.jobs = None;
+        self.thread.unpark();
+    }
+}
+
+impl fmt::Debug for LlamaChat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LlamaChat").field("info", &self.0.info).finish_non_exhaustive()
+    }
+}
+
+impl LlamaChat {
+    /// Loads a GGUF file and starts its thread. Blocks until the model is ready.
+    ///
+    /// # Errors
+    /// `NotFound` or `InvalidInput` for a missing or broken file, naming it; `Unsupported` for GPU layers in a build without
+    /// GPU, or a processor that can't run llama.cpp; `Config` for settings that are out of range, and with the numbers if
+    /// weights and context would not fit into memory.
+    pub fn load(path: impl AsRef<Path>, options: LlamaOptions) -> Result<Self> {
+        crate::cpu::check_cpu()?;
+        let path = path.as_ref();
+        let header = Header::read(path, Keep::Small)?;
+        let named = |e: Error| e.with_context("file", path.display().to_string());
+        let context_tokens = context_tokens(&header, options.context_tokens).map_err(named)?;
+        let total = u64::from(context_tokens).saturating_mul(u64::from(options.slots));
+        let estimate = memory::estimate(&header, total, u64::from(options.batch_tokens));
+        memory::check(estimate, options.memory_limit, total).map_err(named)?;
+        if header.arch_number("pooling_type").is_some()
+            && header.arch_number("attention.causal").is_none()
+            && header.flag(&format!("{}.attention.causal", header.architecture()?)) == Some(false)
+        {
+            return Err(named(Error::unsupported(
+                "this model makes vectors, not answers; load it as an embedder",
+            )));
+        }
+
+        let model = Arc::new(load_model(path, &header, options.gpu_layers, options.progress.clone())?);
+        let name = model_name(path);
+        let template = options.chat_template.as_deref().or(header.text("tokenizer.chat_template"));
+        let prompter = Prompter::new(model.clone(), template);
+        let shape = Shape {
+            context_tokens,
+            sequences: options.slots,
+            batch_tokens: options.batch_tokens,
+            threads: options.threads,
+            purpose: Purpose::Generate,
+        };
+        let handle =
+            worker::start(model.clone(), shape, name.clone(), options.queue.max(1)).map_err(named)?;
+        let mut capabilities = ChatCapabilities::none().with_seed().with_logprobs().with_stop().with_usage();
+        if prompter.tools() {
+            capabilities = capabilities.with_tools();
+        }
+        let info = ModelInfo::new("llama.cpp", name)
+            .with_context_tokens(handle.context_tokens as u32)
+            .with_capabilities(capabilities);
+        Ok(Self(Arc::new(Inner {
+            info,
+            model,
+            prompter,
+            defaults: Defaults::of(&header),
+            context_tokens: handle.context_tokens,
+            jobs: Some(handle.jobs),
+            thread: handle.thread,
+        })))
+    }
+
+    /// The model's own tokenizer, to measure prompts with.
+    pub fn tokenizer(&self) -> Arc<dyn Tokenizer> {
+        Arc::new(PieceTokenizer::new(self.0.model.clone(), self.0.info.model.clone()))
+    }
+
+    /// How many tokens the request's prompt has, template and marks included.
+    ///
+    /// # Errors
+    /// As [`ChatModel::generate`] before the call: `InvalidInput`, `Unsupported`, `ContextTooLong`.
+    pub fn prompt_tokens(&self, request: &ChatRequest) -> Result<usize> {
+        let plan = plan(request, &self.0.defaults, self.0.prompter.tools())?;
+        Ok(self.0.prompter.prompt(request, &plan, self.0.context_tokens)?.len())
+    }
+
+    async fn start(&self, request: &ChatRequest) -> Result<Events> {
+        request.context.check()?;
+        let plan = plan(request, &self.0.defaults, self.0.prompter.tools())?;
+        let prompt = self.0.prompter.prompt(request, &plan, self.0.context_tokens)?;
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let job = Job { prompt, plan, context: request.context.clone(), events };
+        let ended = || Error::new(ErrorKind::Unavailable, "the model's thread has ended");
+        let jobs = self.0.jobs.as_ref().ok_or_else(ended)?;
+        let send = async { jobs.send(job).await.map_err(|_| ended()) };
+        request.context.cancel.guard(send).await?;
+        self.0.thread.unpark();
+        Ok(Events::new(receiver, self.0.thread.clone(), &request.context))
+    }
+}
+
+/// The context asked for, or the usual one, within what the model was trained for.
+fn context_tokens(header: &Header, asked: Option<u32>) -> Result<u32> {
+    let trained = header.arch_number("context_length").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    match asked {
+        None => Ok(trained.unwrap_or(USUAL_CONTEXT).min(USUAL_CONTEXT)),
+        Some(tokens) if tokens < 16 || trained.is_some_and(|most| tokens > most) => Err(Error::config(
+            "the context is smaller than 16 tokens or larger than the model was trained for",
+        )
+        .with_context("context_tokens", tokens.to_string())
+        .with_context("trained_tokens", trained.map_or_else(|| "?".into(), |n| n.to_string()))),
+        Some(tokens) => Ok(tokens),
+    }
+}
+
+#[async_trait]
+impl ChatModel for LlamaChat {
+    fn info(&self) -> &ModelInfo {
+        &self.0.info
+    }
+
+    async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
+        let mut events = self.start(request).await?;
+        while let Some(event) = events.next().await {
+            if let ChatEvent::Finished(response) = event? {
+                return Ok(*response);
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the model's thread has ended"))
+    }
+
+    async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {
+        Ok(Box::pin(self.start(request).await?))
+    }
+}

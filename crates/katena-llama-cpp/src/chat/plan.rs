@@ -1,0 +1,304 @@
+//! A request's options, checked.
+
+use katena_core::{ChatRequest, Error, Part, Result, ToolChoice};
+use serde_json::Value;
+
+use crate::engine::Sampling;
+use crate::gguf::Header;
+
+/// Most stop texts of a request, and the longest, in bytes.
+const MAX_STOPS: usize = 64;
+const MAX_STOP_BYTES: usize = 4096;
+/// Most alternatives reported for a token.
+const MAX_ALTERNATIVES: u32 = 1000;
+
+/// What the file recommends, or else llama.cpp's usual values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Defaults {
+    pub(crate) temperature: f32,
+    pub(crate) top_k: u32,
+    pub(crate) top_p: f32,
+    pub(crate) min_p: f32,
+}
+
+impl Defaults {
+    /// The file's `general.sampling.*` values where it has them.
+    pub(crate) fn of(header: &Header) -> Self {
+        let float = |key: &str, least: f32, most: f32, usual: f32| {
+            header
+                .float(&format!("general.sampling.{key}"))
+                .map(|v| v as f32)
+                .filter(|v| v.is_finite() && (least..=most).contains(v))
+                .unwrap_or(usual)
+        };
+        let top_k = header.number("general.sampling.top_k").and_then(|k| u32::try_from(k).ok());
+        Self {
+            temperature: float("temp", 0.0, 10.0, 0.8),
+            top_k: top_k.filter(|k| *k > 0).unwrap_or(40),
+            top_p: float("top_p", 0.01, 1.0, 0.95),
+            min_p: float("min_p", 0.0, 1.0, 0.05),
+        }
+    }
+}
+
+/// What the model may or must call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Calling {
+    /// No tools in play.
+    Off,
+    /// The model decides.
+    Free,
+    /// The answer begins with this text: it must call.
+    Forced(String),
+}
+
+/// A checked request.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) sampling: Sampling,
+    pub(crate) stop: Vec<String>,
+    pub(crate) max_tokens: Option<usize>,
+    pub(crate) alternatives: Option<usize>,
+    pub(crate) calling: Calling,
+    /// Calls already in the conversation.
+    pub(crate) past_calls: usize,
+}
+
+fn invalid(what: &'static str, value: impl ToString) -> Error {
+    Error::invalid_input("an option of the request is out of range")
+        .with_context("option", what)
+        .with_context("value", value.to_string())
+}
+
+fn within(what: &'static str, value: Option<f32>, least: f32, most: f32) -> Result<Option<f32>> {
+    match value {
+        Some(v) if !v.is_finite() || v < least || v > most => Err(invalid(what, v)),
+        v => Ok(v),
+    }
+}
+
+/// Checks everything about `request` that needs no model. `tools`: the template's call format is known.
+///
+/// # Errors
+/// `InvalidInput` for values out of range, `Unsupported` for what this model can't do.
+pub(crate) fn plan(request: &ChatRequest, defaults: &Defaults, tools: bool) -> Result<Plan> {
+    if request.messages.is_empty() {
+        return Err(Error::invalid_input("the request has no messages"));
+    }
+    if request.response_format.is_some() {
+        return Err(Error::unsupported("local models can't be held to a response format yet"));
+    }
+    let past_calls = check_parts(request, tools)?;
+    let calling = calling(request, tools)?;
+    let (min_p, repeat) = extras(request)?;
+
+    let temperature = within("temperature", request.temperature, 0.0, 100.0)?.unwrap_or(defaults.temperature);
+    let top_p = within("top_p", request.top_p, 0.0, 1.0)?;
+    if top_p == Some(0.0) {
+        return Err(invalid("top_p", 0));
+    }
+    if request.top_k == Some(0) {
+        return Err(invalid("top_k", 0));
+    }
+    if request.max_tokens == Some(0) {
+        return Err(invalid("max_tokens", 0));
+    }
+    if request.logprobs.is_some_and(|n| n > MAX_ALTERNATIVES) {
+        return Err(invalid("logprobs", request.logprobs.unwrap_or_default()));
+    }
+    if request.stop.len() > MAX_STOPS {
+        return Err(invalid("stop", format!("{} texts", request.stop.len())));
+    }
+    if let Some(stop) = request.stop.iter().find(|s| s.is_empty() || s.len() > MAX_STOP_BYTES) {
+        return Err(invalid("stop", format!("a text of {} bytes", stop.len())));
+    }
+    // The file's cut-offs go with the file's temperature; a caller who chose one option gets only what was chosen.
+    let chosen = top_p.is_some() || request.top_k.is_some() || min_p.is_some();
+    let usual = |value| if chosen { None } else { Some(value) };
+    let sampling = Sampling {
+        temperature,
+        top_k: request.top_k.or(if chosen { None } else { Some(defaults.top_k) }),
+        top_p: top_p.or(usual(defaults.top_p)),
+        min_p: min_p.or(usual(defaults.min_p)),
+        presence: within("presence_penalty", request.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
+        frequency: within("frequency_penalty", request.frequency_penalty, -2.0, 2.0)?.unwrap_or(0.0),
+        repeat: repeat.unwrap_or(1.0),
+        seed: request.seed.map_or_else(random_seed, fold_seed),
+    };
+    Ok(Plan {
+        sampling,
+        stop: request.stop.clone(),
+        max_tokens: request.max_tokens.map(|n| n as usize),
+        alternatives: request.logprobs.map(|n| n as usize),
+        calling,
+        past_calls,
+    })
+}
+
+/// Refuses parts that a text model can't read; counts the tool calls.
+fn check_parts(request: &ChatRequest, tools: bool) -> Result<usize> {
+    let no = |what: &'static str| {
+        Err(Error::unsupported("a part of a message can't be read by this model").with_context("part", what))
+    };
+    let mut calls = 0;
+    for part in request.messages.iter().flat_map(|m| &m.parts) {
+        match part {
+            Part::Text { .. } | Part::Reasoning { .. } | Part::Refusal { .. } => {}
+            Part::ToolCall(_) if tools => calls += 1,
+            Part::ToolResult(result) if tools => {
+                if result.parts.iter().any(|p| !matches!(p, Part::Text { .. })) {
+                    return no("media in a tool result");
+                }
+            }
+            Part::ToolCall(_) => return no("tool call"),
+            Part::ToolResult(_) => return no("tool result"),
+            Part::Image { .. } => return no("image"),
+            Part::Audio { .. } => return no("audio"),
+            Part::Video { .. } => return no("video"),
+            Part::File { .. } => return no("file"),
+            _ => return no("opaque"),
+        }
+    }
+    Ok(calls)
+}
+
+fn calling(request: &ChatRequest, tools: bool) -> Result<Calling> {
+    let choice = request.tool_choice.clone().unwrap_or_default();
+    let forced = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
+    if request.tools.is_empty() {
+        return if forced {
+            Err(Error::invalid_input("a tool must be called, but there is none"))
+        } else {
+            Ok(Calling::Off)
+        };
+    }
+    if !tools {
+        return Err(Error::unsupported("the model's chat template has no call format that is known here"));
+    }
+    let name = |name: &str| Value::from(name).to_string();
+    match choice {
+        ToolChoice::None => Ok(Calling::Off),
+        ToolChoice::Auto => Ok(Calling::Free),
+        ToolChoice::Named(wanted) if request.tools.iter().any(|t| t.name == wanted) => {
+            Ok(Calling::Forced(format!("<tool_call>\n{{\"name\": {}, \"arguments\": ", name(&wanted))))
+        }
+        ToolChoice::Named(wanted) => {
+            Err(Error::invalid_input("the tool that must be called is not among the tools")
+                .with_context("tool", wanted))
+        }
+        ToolChoice::Required => Ok(Calling::Forced(match request.tools.as_slice() {
+            [one] => format!("<tool_call>\n{{\"name\": {}, \"arguments\": ", name(&one.name)),
+            _ => "<tool_call>\n{\"name\": \"".to_owned(),
+        })),
+        _ => Err(Error::unsupported("this tool choice is unknown here")),
+    }
+}
+
+/// The extras that are known: `min_p` and `repeat_penalty`.
+fn extras(request: &ChatRequest) -> Result<(Option<f32>, Option<f32>)> {
+    let (mut min_p, mut repeat) = (None, None);
+    for (key, value) in &request.extra {
+        let number = value.as_f64().map(|v| v as f32);
+        match (key.as_str(), number) {
+            ("min_p", Some(v)) => min_p = within("min_p", Some(v), 0.0, 1.0)?,
+            ("repeat_penalty", Some(v)) => repeat = within("repeat_penalty", Some(v), 0.1, 10.0)?,
+            ("min_p" | "repeat_penalty", None) => {
+                return Err(Error::invalid_input("an extra option must be a number")
+                    .with_context("option", key.clone()));
+            }
+            _ => {
+                return Err(Error::unsupported("an extra option is unknown to local models")
+                    .with_context("option", key.clone()));
+            }
+        }
+    }
+    Ok((min_p, repeat))
+}
+
+/// llama.cpp's seeds have 32 bits, and all ones means "random".
+fn fold_seed(seed: u64) -> u32 {
+    match (seed ^ (seed >> 32)) as u32 {
+        u32::MAX => 0,
+        folded => folded,
+    }
+}
+
+fn random_seed() -> u32 {
+    use std::hash::{BuildHasher, Hasher};
+    fold_seed(std::collections::hash_map::RandomState::new().build_hasher().finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use katena_core::{ErrorKind, Media, Message, ResponseFormat, Role, ToolResult, ToolSpec};
+
+    const DEFAULTS: Defaults = Defaults { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05 };
+
+    fn ask() -> ChatRequest {
+        ChatRequest::new([Message::user("Hi")])
+    }
+
+    fn kind(request: &ChatRequest, tools: bool) -> ErrorKind {
+        plan(request, &DEFAULTS, tools).unwrap_err().kind()
+    }
+
+    #[test]
+    fn unset_options_are_the_models_and_zero_is_kept() {
+        let p = plan(&ask(), &DEFAULTS, false).unwrap();
+        assert_eq!((p.sampling.temperature, p.sampling.top_k), (0.8, Some(40)));
+        let p = plan(&ask().with_temperature(0.0).with_top_p(0.5).with_seed(7), &DEFAULTS, false).unwrap();
+        assert_eq!((p.sampling.temperature, p.sampling.top_k, p.sampling.top_p), (0.0, None, Some(0.5)));
+        assert_eq!(p.sampling.seed, 7);
+        assert_ne!(fold_seed(u64::from(u32::MAX)), u32::MAX);
+        assert_ne!(fold_seed(1 << 40), fold_seed(0));
+    }
+
+    #[test]
+    fn values_out_of_range_are_invalid() {
+        for request in [
+            ChatRequest::new([]),
+            ask().with_temperature(-0.1),
+            ask().with_temperature(f32::NAN),
+            ask().with_top_p(0.0),
+            ask().with_top_p(1.1),
+            ask().with_top_k(0),
+            ask().with_max_tokens(0),
+            ask().with_stop([""]),
+            ask().with_stop(vec!["x"; 65]),
+            ask().with_logprobs(1001),
+            ask().with_extra("min_p", 2.0),
+            ask().with_extra("min_p", "x"),
+            ask().with_tool_choice(ToolChoice::Required),
+        ] {
+            assert_eq!(kind(&request, true), ErrorKind::InvalidInput, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_model_cannot_do_is_unsupported() {
+        let tool = ToolSpec::new("now", "Time", serde_json::json!({"type": "object"}));
+        let image = Part::Image { media: Media::Url { mime: None, url: "x".into() } };
+        let result = ToolResult::text(&katena_core::ToolCall::new("1", "now", "{}"), "noon");
+        for request in [
+            ask().with_tools([tool.clone()]),
+            ask().with_response_format(ResponseFormat::JsonObject),
+            ask().with_extra("mirostat", 2),
+            ChatRequest::new([Message::new(Role::User, vec![image])]),
+            ChatRequest::new([Message::tool(result.clone())]),
+        ] {
+            assert_eq!(kind(&request, false), ErrorKind::Unsupported, "{request:?}");
+        }
+        let both = [tool.clone(), ToolSpec::new("later", "", serde_json::json!({"type": "object"}))];
+        let calling = |choice| {
+            plan(&ask().with_tools(both.clone()).with_tool_choice(choice), &DEFAULTS, true).map(|p| p.calling)
+        };
+        assert_eq!(calling(ToolChoice::Auto).unwrap(), Calling::Free);
+        assert_eq!(calling(ToolChoice::None).unwrap(), Calling::Off);
+        assert!(
+            matches!(calling(ToolChoice::Named("now".into())).unwrap(), Calling::Forced(p) if p.contains("\"now\""))
+        );
+        assert!(matches!(calling(ToolChoice::Required).unwrap(), Calling::Forced(_)));
+        assert!(calling(ToolChoice::Named("never".into())).is_err());
+    }
+}

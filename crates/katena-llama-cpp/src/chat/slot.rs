@@ -1,0 +1,142 @@
+//! One request in work: its prompt, its sampler, its answer so far.
+
+use std::collections::VecDeque;
+
+use katena_core::{ChatEvent, Context, Error, FinishReason, Result, TokenLogprob, Usage};
+use llama_cpp_2::token::LlamaToken;
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::calls::CallParser;
+use super::emit::Emitter;
+use super::plan::{Calling, Plan};
+use crate::engine::{Output, Sampler};
+
+/// A request on its way to a slot.
+pub(super) struct Job {
+    pub(super) prompt: Vec<LlamaToken>,
+    pub(super) plan: Plan,
+    pub(super) context: Context,
+    pub(super) events: mpsc::Sender<Result<ChatEvent>>,
+}
+
+/// Events on their way to the caller: what the channel has no room for waits here.
+pub(super) struct Outbox {
+    events: mpsc::Sender<Result<ChatEvent>>,
+    waiting: VecDeque<Result<ChatEvent>>,
+}
+
+impl Outbox {
+    pub(super) fn new(events: mpsc::Sender<Result<ChatEvent>>) -> Self {
+        Self { events, waiting: VecDeque::new() }
+    }
+
+    /// True once nobody listens.
+    pub(super) fn closed(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Sends what fits; true if nothing waits any more.
+    pub(super) fn flush(&mut self) -> bool {
+        while let Some(event) = self.waiting.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.waiting.push_front(event);
+                    return false;
+                }
+                Err(TrySendError::Closed(_)) => {
+                    self.waiting.clear();
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn fail(&mut self, error: Error) {
+        self.waiting.push_back(Err(error));
+    }
+}
+
+impl Extend<ChatEvent> for Outbox {
+    fn extend<I: IntoIterator<Item = ChatEvent>>(&mut self, events: I) {
+        self.waiting.extend(events.into_iter().map(Ok));
+    }
+}
+
+/// A request in work.
+pub(super) struct Slot {
+    pub(super) prompt: Vec<LlamaToken>,
+    /// Prompt tokens already computed or in the batch.
+    pub(super) fed: usize,
+    /// The chosen token that is not yet computed.
+    pub(super) next: Option<LlamaToken>,
+    /// Where the logits of the next choice are.
+    pub(super) output: Option<Output>,
+    pub(super) sampler: Sampler,
+    pub(super) context: Context,
+    pub(super) outbox: Outbox,
+    pub(super) alternatives: Option<usize>,
+    /// Control tokens are part of the text while calls are looked for.
+    pub(super) special: bool,
+    emitter: Emitter,
+    generated: usize,
+    most: usize,
+}
+
+impl Slot {
+    /// `context_tokens`: what the slot's sequence holds.
+    pub(super) fn new(job: Job, vocabulary: i32, context_tokens: usize) -> Self {
+        let Job { prompt, plan, context, events } = job;
+        let room = context_tokens.saturating_sub(prompt.len());
+        let calls = match &plan.calling {
+            Calling::Off => None,
+            Calling::Free => Some(CallParser::default()),
+            Calling::Forced(beginning) => Some(CallParser::after(beginning)),
+        };
+        Self {
+            fed: 0,
+            next: None,
+            output: None,
+            sampler: Sampler::new(&plan.sampling, vocabulary, context_tokens),
+            context,
+            outbox: Outbox::new(events),
+            alternatives: plan.alternatives,
+            special: calls.is_some(),
+            emitter: Emitter::new(plan.stop, calls, plan.past_calls, plan.alternatives.is_some()),
+            generated: 0,
+            most: plan.max_tokens.unwrap_or(room).min(room),
+            prompt,
+        }
+    }
+
+    /// Takes a chosen token that does not end the answer; says why the answer ends after it, if it does.
+    pub(super) fn take(
+        &mut self,
+        token: LlamaToken,
+        piece: &[u8],
+        logprob: Option<TokenLogprob>,
+    ) -> Option<FinishReason> {
+        self.generated += 1;
+        if let Some(entry) = logprob {
+            self.emitter.logprob(entry);
+        }
+        self.emitter.push(piece, &mut self.outbox);
+        if self.emitter.stopped() {
+            return Some(FinishReason::Stop);
+        }
+        if self.generated >= self.most {
+            return Some(FinishReason::Length);
+        }
+        self.next = Some(token);
+        None
+    }
+
+    /// Ends the answer; what is left are events on their way.
+    pub(super) fn finish(self, reason: FinishReason, model: &str) -> Outbox {
+        let usage = Usage::new(self.prompt.len() as u64, self.generated as u64);
+        let mut outbox = self.outbox;
+        self.emitter.finish(reason, usage, model, &mut outbox);
+        outbox
+    }
+}

@@ -1,0 +1,68 @@
+//! The caller's end of an answer.
+
+use std::pin::Pin;
+use std::task::{Poll, ready};
+use std::thread::Thread;
+
+use futures_util::{FutureExt, Stream};
+use katena_core::{Cancelled, ChatEvent, Context, Error, ErrorKind, Result};
+use tokio::sync::mpsc;
+
+/// Events as they come; dropping it tells the model's thread to stop.
+pub(super) struct Events {
+    receiver: mpsc::Receiver<Result<ChatEvent>>,
+    thread: Thread,
+    cancelled: Cancelled,
+    done: bool,
+}
+
+impl Events {
+    pub(super) fn new(
+        receiver: mpsc::Receiver<Result<ChatEvent>>,
+        thread: Thread,
+        context: &Context,
+    ) -> Self {
+        Self { receiver, thread, cancelled: context.cancel.cancelled(), done: false }
+    }
+
+    fn end(&mut self) {
+        self.done = true;
+        self.receiver.close();
+        self.thread.unpark();
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<ChatEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        if self.cancelled.poll_unpin(cx).is_ready() {
+            self.end();
+            return Poll::Ready(Some(Err(Error::cancelled())));
+        }
+        let event = ready!(self.receiver.poll_recv(cx));
+        // There is room again.
+        self.thread.unpark();
+        match event {
+            Some(Ok(ChatEvent::Finished(_)) | Err(_)) => self.end(),
+            Some(_) => {}
+            None => {
+                self.end();
+                let ended = Error::new(ErrorKind::Unavailable, "the model's thread has ended");
+                return Poll::Ready(Some(Err(ended)));
+            }
+        }
+        Poll::Ready(event)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if !self.done {
+            self.end();
+        }
+    }
+}

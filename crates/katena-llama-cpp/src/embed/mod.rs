@@ -1,0 +1,175 @@
+//! Embedders on llama.cpp.
+
+mod encode;
+mod worker;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use katena_core::{
+    EmbedRequest, EmbedResponse, Embedder, EmbedderInfo, Error, ErrorKind, Result, Tokenizer, Usage,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::{MAX_BATCH, Purpose, Shape, load_model, model_name};
+use crate::gguf::{Header, Keep};
+use crate::memory;
+use crate::options::{EmbedderOptions, Pooling};
+use encode::Encoder;
+use worker::Job;
+
+/// The key under which [`crate::convert`] stores the most tokens of one text, marks included.
+pub(crate) const MAX_TOKENS_KEY: &str = "katena.embedding.max_tokens";
+/// Most texts that are computed together; more gain nothing, since each attends over all.
+const BATCH_TEXTS: u32 = 8;
+
+/// An embedding model in this process.
+///
+/// One thread owns the model; clones and concurrent calls share it, and long requests take turns with short ones, a batch
+/// each. Vectors are of length 1. The thread ends when the last clone is dropped.
+///
+/// A text has at most [`EmbedderInfo::max_tokens`] tokens as [`tokenizer`](Embedder::tokenizer) counts them; what happens
+/// to longer ones says [`Overlong`](crate::Overlong). [`EmbedderInfo::model`] includes a hash of the file, the pooling, the
+/// limit and the prefixes.
+///
+/// ```no_run
+/// # async fn f() -> katena_core::Result<()> {
+/// use katena_core::{EmbedRequest, Embedder};
+/// use katena_llama_cpp::{EmbedderOptions, LlamaEmbedder};
+/// let embedder = LlamaEmbedder::load("all-minilm-l6-v2-f16.gguf", EmbedderOptions::new())?;
+/// let response = embedder.embed(&EmbedRequest::documents(["A chain.", "A commentary."])).await?;
+/// assert_eq!(response.vectors.len(), 2);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct LlamaEmbedder {
+    info: Arc<EmbedderInfo>,
+    tokenizer: Arc<dyn Tokenizer>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl fmt::Debug for LlamaEmbedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LlamaEmbedder").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl LlamaEmbedder {
+    /// Loads a GGUF file and starts its thread. Blocks until the model is ready (some 100 ms for small models).
+    ///
+    /// # Errors
+    /// `NotFound` or `InvalidInput` for a missing or broken file, naming it; `Unsupported` for models that are no
+    /// embedders, GPU layers in a build without GPU, or a processor that can't run llama.cpp; `Config` for settings that
+    /// are out of range or need more memory than there is.
+    pub fn load(path: impl AsRef<Path>, options: EmbedderOptions) -> Result<Self> {
+        crate::cpu::check_cpu()?;
+        let path = path.as_ref();
+        let header = Header::read(path, Keep::Vocabulary)?;
+        let named = |e: Error| e.with_context("file", path.display().to_string());
+        let pooling = pooling(&header, options.pooling).map_err(named)?;
+        let window = window(&header, options.max_tokens).map_err(named)?;
+        let batch = options.batch_tokens.max(window);
+        if options.batch_tokens < 32 || batch > MAX_BATCH {
+            return Err(named(
+                Error::config("the embedder's batch is out of range")
+                    .with_context("batch_tokens", batch.to_string())
+                    .with_context("most", MAX_BATCH.to_string()),
+            ));
+        }
+        let estimate = memory::estimate(&header, u64::from(batch), u64::from(batch));
+        memory::check(estimate, options.memory_limit, u64::from(batch)).map_err(named)?;
+
+        let hash = file_hash(path)?;
+        let name = header.text("general.name").map_or_else(|| model_name(path), str::to_owned);
+        let model = Arc::new(load_model(path, &header, options.gpu_layers, options.progress.clone())?);
+        let encoder = Encoder::new(&header, &model, &name, window, &options)?;
+        let dimensions = usize::try_from(model.n_embd_out())
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or_else(|| named(Error::invalid_input("the model has no width")))?;
+        let identity = format!("{name}@{hash}/{}/{window}{}", pooling.as_str(), encoder.prefix_tag());
+        let info = EmbedderInfo::new(identity, dimensions).with_max_tokens(encoder.max_tokens());
+        let tokenizer = encoder.tokenizer();
+        let shape = Shape {
+            context_tokens: batch,
+            sequences: BATCH_TEXTS,
+            batch_tokens: batch,
+            threads: options.threads,
+            purpose: Purpose::Embed(Some(pooling)),
+        };
+        let jobs = worker::start(model, shape, encoder, options.queue.max(1)).map_err(named)?;
+        Ok(Self { info: Arc::new(info), tokenizer, jobs })
+    }
+}
+
+/// The pooling asked for, or the file's.
+fn pooling(header: &Header, asked: Option<Pooling>) -> Result<Pooling> {
+    if let Some(pooling) = asked {
+        return Ok(pooling);
+    }
+    match header.arch_number("pooling_type") {
+        Some(1) => Ok(Pooling::Mean),
+        Some(2) => Ok(Pooling::Cls),
+        Some(3) => Ok(Pooling::Last),
+        Some(4) => Err(Error::unsupported("the model is a reranker, not an embedder")),
+        _ => Err(Error::unsupported(
+            "the file does not say how its vectors are pooled; name it with `with_pooling`",
+        )),
+    }
+}
+
+/// Most tokens of one text, marks included.
+fn window(header: &Header, asked: Option<u32>) -> Result<u32> {
+    let trained = header.arch_number("context_length").filter(|n| *n > 0);
+    let most = trained.unwrap_or(512).min(u64::from(MAX_BATCH));
+    let chosen = match asked {
+        Some(tokens) => u64::from(tokens),
+        None => header.number(MAX_TOKENS_KEY).unwrap_or(most).min(most),
+    };
+    u32::try_from(chosen).ok().filter(|n| *n >= 4 && u64::from(*n) <= most).ok_or_else(|| {
+        Error::config("the embedder's token limit is out of range")
+            .with_context("max_tokens", chosen.to_string())
+            .with_context("most", most.to_string())
+    })
+}
+
+/// The first 128 bits of the file's BLAKE3 hash.
+fn file_hash(path: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path)?)?;
+    let mut hex = hasher.finalize().to_hex().to_string();
+    hex.truncate(32);
+    Ok(hex)
+}
+
+#[async_trait]
+impl Embedder for LlamaEmbedder {
+    fn info(&self) -> &EmbedderInfo {
+        &self.info
+    }
+
+    fn tokenizer(&self) -> Option<Arc<dyn Tokenizer>> {
+        Some(self.tokenizer.clone())
+    }
+
+    async fn embed(&self, request: &EmbedRequest) -> Result<EmbedResponse> {
+        request.context.check()?;
+        if request.texts.is_empty() {
+            return Ok(EmbedResponse::new(Vec::new()));
+        }
+        let ended = || Error::new(ErrorKind::Unavailable, "the embedder's thread has ended");
+        let (reply, answer) = oneshot::channel();
+        let job =
+            Job { texts: request.texts.clone(), role: request.role, context: request.context.clone(), reply };
+        let call = async {
+            self.jobs.send(job).await.map_err(|_| ended())?;
+            answer.await.map_err(|_| ended())?
+        };
+        let (vectors, tokens) = request.context.cancel.guard(call).await?;
+        let mut usage = Usage::default();
+        usage.input_tokens = Some(tokens);
+        Ok(EmbedResponse::new(vectors).with_usage(usage))
+    }
+}

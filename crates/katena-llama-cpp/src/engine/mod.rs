@@ -1,0 +1,295 @@
+//! llama.cpp behind types that can't be misused: what would abort the process there is an `Err` or can't be written here.
+//!
+//! | trap in llama.cpp | why it can't happen |
+//! |---|---|
+//! | batch longer than `n_batch`, empty batch | [`Engine::push`] and [`Engine::decode`] refuse |
+//! | more than one sequence id per token (heap corruption) | `push` takes exactly one |
+//! | token or sequence id out of range | `push` refuses |
+//! | position gap | the engine counts positions itself |
+//! | sampling at an index without logits, or before a decode | [`Output`] is given only for tokens that have them, and dies with its batch |
+//! | sampler chain without a choice at its end | [`Sampler`] always ends in greedy or dist |
+//! | `encode` on a decoder | never called; `decode` does both |
+//! | copying part of a sequence | not offered |
+//! | `n_ctx` that takes all memory | estimated and refused before the context is made |
+
+mod model;
+mod sampler;
+
+use std::num::NonZeroU32;
+
+use katena_core::{Error, ErrorKind, Result};
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::{LlamaContextParams, LlamaPoolingType};
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
+
+use crate::backend::backend;
+use crate::options::Pooling;
+
+pub(crate) use model::{load_model, model_name};
+pub(crate) use sampler::{Sampler, Sampling};
+
+/// Largest batch that may be asked for.
+pub(crate) const MAX_BATCH: u32 = 8192;
+/// Most sequences of a context.
+pub(crate) const MAX_SEQUENCES: u32 = 64;
+
+/// What the context is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Logits of next tokens; each sequence has a context of its own.
+    Generate,
+    /// One vector a sequence; all sequences share the context. `None`: pooling as the file says.
+    Embed(Option<Pooling>),
+}
+
+/// Size and shape of a context.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Tokens of one sequence.
+    pub(crate) context_tokens: u32,
+    /// Sequences side by side.
+    pub(crate) sequences: u32,
+    /// Most tokens of a batch.
+    pub(crate) batch_tokens: u32,
+    /// Threads that compute.
+    pub(crate) threads: u32,
+    /// What for.
+    pub(crate) purpose: Purpose,
+}
+
+/// A place of the last decoded batch where logits are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Output {
+    index: i32,
+    batch: u64,
+}
+
+/// Whether logits are wanted after a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Yes.
+    Logits,
+    /// No.
+    Nothing,
+}
+
+/// A context with its batch.
+pub(crate) struct Engine<'m> {
+    context: LlamaContext<'m>,
+    batch: LlamaBatch<'static>,
+    shape: Shape,
+    vocabulary: i32,
+    /// The next position of each sequence.
+    positions: Vec<u32>,
+    /// Sequences with tokens in the current batch.
+    touched: Vec<bool>,
+    serial: u64,
+    /// The batch whose outputs are there.
+    decoded: Option<u64>,
+}
+
+impl<'m> Engine<'m> {
+    /// Makes a context. The caller has checked that it fits into memory, and no other context of the model is being made.
+    ///
+    /// # Errors
+    /// `Config` for impossible shapes or if llama.cpp can't make it.
+    pub(crate) fn new(model: &'m LlamaModel, shape: Shape) -> Result<Self> {
+        let range = |name: &'static str, value: u32, most: u32| {
+            if value == 0 || value > most {
+                return Err(Error::config("a setting of the local model is out of range")
+                    .with_context("setting", name)
+                    .with_context("value", value.to_string())
+                    .with_context("most", most.to_string()));
+            }
+            Ok(value)
+        };
+        let batch = range("batch_tokens", shape.batch_tokens, MAX_BATCH)?;
+        let sequences = range("slots", shape.sequences, MAX_SEQUENCES)?;
+        let threads = range("threads", shape.threads, 512)?;
+        range("context_tokens", shape.context_tokens, 1 << 28)?;
+        let embed = matches!(shape.purpose, Purpose::Embed(_));
+        let total = if embed {
+            shape.context_tokens
+        } else {
+            shape
+                .context_tokens
+                .checked_mul(sequences)
+                .filter(|n| *n <= 1 << 30)
+                .ok_or_else(|| Error::config("the context of all slots together is too large"))?
+        };
+        let mut params = LlamaContextParams::default()
+            .with_n_ctx(NonZeroU32::new(total))
+            .with_n_batch(batch)
+            .with_n_ubatch(batch)
+            .with_n_seq_max(sequences)
+            .with_n_threads(threads as i32)
+            .with_n_threads_batch(threads as i32)
+            .with_kv_unified(embed)
+            .with_embeddings(embed)
+            .with_no_perf(true);
+        if let Purpose::Embed(pooling) = shape.purpose {
+            params = params.with_pooling_type(match pooling {
+                None => LlamaPoolingType::Unspecified,
+                Some(Pooling::Mean) => LlamaPoolingType::Mean,
+                Some(Pooling::Cls) => LlamaPoolingType::Cls,
+                Some(Pooling::Last) => LlamaPoolingType::Last,
+            });
+        }
+        let context = model.new_context(backend()?, params).map_err(|e| {
+            Error::config("llama.cpp could not make a context for the model")
+                .with_context("context_tokens", total.to_string())
+                .with_source(e)
+        })?;
+        // llama.cpp may have made them smaller.
+        let batch = batch.min(context.n_batch()).min(context.n_ubatch());
+        Ok(Self {
+            context,
+            batch: LlamaBatch::new(batch as usize, 1),
+            shape: Shape { batch_tokens: batch, ..shape },
+            vocabulary: model.n_vocab(),
+            positions: vec![0; sequences as usize],
+            touched: vec![false; sequences as usize],
+            serial: 0,
+            decoded: None,
+        })
+    }
+
+    /// Tokens that one batch takes.
+    pub(crate) fn batch_tokens(&self) -> usize {
+        self.shape.batch_tokens as usize
+    }
+
+    /// Tokens that can still be added to the batch.
+    pub(crate) fn room(&self) -> usize {
+        let used = if self.decoded == Some(self.serial) { 0 } else { self.batch.n_tokens() as usize };
+        self.batch_tokens().saturating_sub(used)
+    }
+
+    /// Tokens that one sequence holds.
+    pub(crate) fn context_tokens(&self) -> usize {
+        self.shape.context_tokens as usize
+    }
+
+    /// Adds a token at the sequence's next position. The first one after [`Engine::decode`] begins a new batch.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a token or sequence that does not exist, `ContextTooLong` if the sequence is full,
+    /// `Unexpected` if the batch is.
+    pub(crate) fn push(&mut self, token: LlamaToken, sequence: usize, want: Want) -> Result<Option<Output>> {
+        if self.decoded == Some(self.serial) {
+            self.begin();
+        }
+        if token.0 < 0 || token.0 >= self.vocabulary {
+            return Err(Error::invalid_input("a token is not in the model's vocabulary")
+                .with_context("token", token.0.to_string()));
+        }
+        let Some(position) = self.positions.get(sequence).copied() else {
+            return Err(Error::invalid_input("there is no such sequence")
+                .with_context("sequence", sequence.to_string()));
+        };
+        if position >= self.shape.context_tokens {
+            return Err(Error::new(ErrorKind::ContextTooLong, "the sequence is full")
+                .with_context("context_tokens", self.shape.context_tokens.to_string()));
+        }
+        if self.room() == 0 {
+            return Err(Error::unexpected("the batch is full"));
+        }
+        let index = self.batch.n_tokens();
+        self.batch
+            .add(token, position as i32, &[sequence as i32], want == Want::Logits)
+            .map_err(|e| Error::unexpected("the batch is full").with_source(e))?;
+        self.positions[sequence] = position + 1;
+        self.touched[sequence] = true;
+        Ok((want == Want::Logits).then_some(Output { index, batch: self.serial }))
+    }
+
+    /// Drops what was added since the last decode.
+    fn begin(&mut self) {
+        self.batch.clear();
+        self.touched.fill(false);
+        self.serial += 1;
+    }
+
+    /// Computes the batch. After an error the sequences in it are empty.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an empty batch, `Unexpected` if llama.cpp fails.
+    pub(crate) fn decode(&mut self) -> Result<()> {
+        if self.batch.n_tokens() == 0 || self.decoded == Some(self.serial) {
+            return Err(Error::invalid_input("there is nothing to compute"));
+        }
+        self.decoded = None;
+        match self.context.decode(&mut self.batch) {
+            Ok(()) => {
+                self.decoded = Some(self.serial);
+                Ok(())
+            }
+            Err(e) => {
+                for sequence in 0..self.positions.len() {
+                    if self.touched[sequence] {
+                        self.clear(sequence);
+                    }
+                }
+                self.begin();
+                Err(Error::unexpected("llama.cpp could not compute the batch").with_source(e))
+            }
+        }
+    }
+
+    fn check(&self, output: Output) -> Result<i32> {
+        if self.decoded == Some(output.batch) {
+            Ok(output.index)
+        } else {
+            Err(Error::unexpected("the logits of this place are gone"))
+        }
+    }
+
+    /// Chooses the next token at `output`.
+    ///
+    /// # Errors
+    /// `Unexpected` if `output` is not of the last decoded batch.
+    pub(crate) fn sample(&self, sampler: &mut Sampler, output: Output) -> Result<LlamaToken> {
+        let index = self.check(output)?;
+        Ok(sampler.sample(&self.context, index))
+    }
+
+    /// The logits at `output`, one for each word of the vocabulary.
+    ///
+    /// # Errors
+    /// `Unexpected` if `output` is not of the last decoded batch.
+    pub(crate) fn logits(&self, output: Output) -> Result<&[f32]> {
+        let index = self.check(output)?;
+        Ok(self.context.get_logits_ith(index))
+    }
+
+    /// The vector of a sequence of the last decoded batch.
+    ///
+    /// # Errors
+    /// `Unexpected` if the sequence is not in it, or the context does not pool.
+    pub(crate) fn embedding(&self, sequence: usize) -> Result<&[f32]> {
+        let there = self.decoded == Some(self.serial) && self.touched.get(sequence).copied().unwrap_or(false);
+        if !there || self.shape.purpose == Purpose::Generate {
+            return Err(Error::unexpected("there is no vector for this sequence"));
+        }
+        self.context
+            .embeddings_seq_ith(sequence as i32)
+            .map_err(|e| Error::unexpected("llama.cpp gave no vector for a text").with_source(e))
+    }
+
+    /// Empties a sequence.
+    pub(crate) fn clear(&mut self, sequence: usize) {
+        if let Some(position) = self.positions.get_mut(sequence) {
+            *position = 0;
+            // Removing a whole sequence never fails; an id out of range was excluded above.
+            let _ = self.context.clear_kv_cache_seq(Some(sequence as u32), None, None);
+        }
+    }
+
+    /// Empties all sequences.
+    pub(crate) fn clear_all(&mut self) {
+        self.positions.fill(0);
+        self.context.clear_kv_cache();
+    }
+}

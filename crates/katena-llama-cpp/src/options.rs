@@ -1,0 +1,303 @@
+//! How models are loaded.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Told how much of a model is loaded, from 0 to 1.
+pub type Progress = Arc<dyn Fn(f32) + Send + Sync>;
+
+/// How a chat model is loaded and run.
+///
+/// ```
+/// use katena_llama_cpp::LlamaOptions;
+/// let options = LlamaOptions::new().with_context_tokens(4096).with_threads(2).with_slots(2);
+/// assert_eq!(options.context_tokens, Some(4096));
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct LlamaOptions {
+    /// Layers computed on the GPU; more than the model has means all. Needs one of the features `cuda`, `vulkan`,
+    /// `metal`, `rocm`.
+    pub gpu_layers: u32,
+    /// Tokens of prompt and answer together, for each slot. Unset: what the model was trained for, at most 8192.
+    pub context_tokens: Option<u32>,
+    /// Threads that compute. OpenMP's threads spin while they wait: on a shared machine set the environment variable
+    /// `OMP_WAIT_POLICY=PASSIVE` before the process starts.
+    pub threads: u32,
+    /// Most tokens of one step, 32 to 8192: larger is a little faster with long prompts, smaller lets a dropped
+    /// stream stop sooner.
+    pub batch_tokens: u32,
+    /// Requests that are answered at the same time, 1 to 64; each has a context of its own. Others wait.
+    pub slots: u32,
+    /// Requests that may wait; the next caller waits to be let in.
+    pub queue: usize,
+    /// Most bytes of main memory that weights, context and buffers may take. Unset: what is free.
+    pub memory_limit: Option<u64>,
+    /// A chat template (Jinja) in place of the file's own.
+    pub chat_template: Option<String>,
+    /// Told how much is loaded.
+    pub progress: Option<Progress>,
+}
+
+impl fmt::Debug for LlamaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LlamaOptions")
+            .field("gpu_layers", &self.gpu_layers)
+            .field("context_tokens", &self.context_tokens)
+            .field("threads", &self.threads)
+            .field("batch_tokens", &self.batch_tokens)
+            .field("slots", &self.slots)
+            .field("memory_limit", &self.memory_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for LlamaOptions {
+    fn default() -> Self {
+        Self {
+            gpu_layers: 0,
+            context_tokens: None,
+            threads: default_threads(),
+            batch_tokens: 256,
+            slots: 1,
+            queue: 64,
+            memory_limit: None,
+            chat_template: None,
+            progress: None,
+        }
+    }
+}
+
+/// The processors that this process may use, at most 8.
+fn default_threads() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(8) as u32)
+}
+
+impl LlamaOptions {
+    /// On the processor, one slot, as many threads as there are processors, at most 8.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the layers on the GPU.
+    pub fn with_gpu_layers(mut self, layers: u32) -> Self {
+        self.gpu_layers = layers;
+        self
+    }
+
+    /// Sets the context of each slot.
+    pub fn with_context_tokens(mut self, tokens: u32) -> Self {
+        self.context_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the threads.
+    pub fn with_threads(mut self, threads: u32) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets the most tokens of one step.
+    pub fn with_batch_tokens(mut self, tokens: u32) -> Self {
+        self.batch_tokens = tokens;
+        self
+    }
+
+    /// Sets how many requests are answered at the same time.
+    pub fn with_slots(mut self, slots: u32) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Sets how many requests may wait.
+    pub fn with_queue(mut self, requests: usize) -> Self {
+        self.queue = requests;
+        self
+    }
+
+    /// Sets the most bytes of main memory.
+    pub fn with_memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Sets a chat template in place of the file's own.
+    pub fn with_chat_template(mut self, template: impl Into<String>) -> Self {
+        self.chat_template = Some(template.into());
+        self
+    }
+
+    /// Sets who is told how much is loaded.
+    pub fn with_progress(mut self, progress: impl Fn(f32) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+}
+
+/// What happens to a text with more tokens than the embedder reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overlong {
+    /// The call fails with `ContextTooLong`, naming the text.
+    #[default]
+    Refuse,
+    /// Its beginning counts, the rest does not.
+    Truncate,
+}
+
+/// How the vectors of a text's tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first token's.
+    Cls,
+    /// The last token's.
+    Last,
+}
+
+impl Pooling {
+    /// The name in an embedder's identity.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Cls => "cls",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// How an embedder is loaded and run.
+///
+/// ```
+/// use katena_llama_cpp::{EmbedderOptions, Overlong};
+/// let options = EmbedderOptions::new().with_overlong(Overlong::Truncate).with_threads(1);
+/// assert_eq!(options.overlong, Overlong::Truncate);
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct EmbedderOptions {
+    /// Layers computed on the GPU, as in [`LlamaOptions::gpu_layers`].
+    pub gpu_layers: u32,
+    /// Threads that compute, as in [`LlamaOptions::threads`].
+    pub threads: u32,
+    /// Most tokens that are computed together, 32 to 8192; raised to the longest text that is allowed.
+    pub batch_tokens: u32,
+    /// Most tokens of one text, the model's begin and end marks included. Unset: what the file says, then what the
+    /// model was trained for.
+    pub max_tokens: Option<u32>,
+    /// What happens to longer texts.
+    pub overlong: Overlong,
+    /// How token vectors become one. Unset: what the file says.
+    pub pooling: Option<Pooling>,
+    /// Put before each text that is searched for.
+    pub query_prefix: String,
+    /// Put before each text that is found.
+    pub document_prefix: String,
+    /// Requests that may wait.
+    pub queue: usize,
+    /// Most bytes of main memory, as in [`LlamaOptions::memory_limit`].
+    pub memory_limit: Option<u64>,
+    /// Told how much is loaded.
+    pub progress: Option<Progress>,
+}
+
+impl fmt::Debug for EmbedderOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbedderOptions")
+            .field("gpu_layers", &self.gpu_layers)
+            .field("threads", &self.threads)
+            .field("batch_tokens", &self.batch_tokens)
+            .field("max_tokens", &self.max_tokens)
+            .field("overlong", &self.overlong)
+            .field("pooling", &self.pooling)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for EmbedderOptions {
+    fn default() -> Self {
+        Self {
+            gpu_layers: 0,
+            threads: default_threads(),
+            batch_tokens: 512,
+            max_tokens: None,
+            overlong: Overlong::default(),
+            pooling: None,
+            query_prefix: String::new(),
+            document_prefix: String::new(),
+            queue: 64,
+            memory_limit: None,
+            progress: None,
+        }
+    }
+}
+
+impl EmbedderOptions {
+    /// On the processor; longer texts are refused; pooling as the file says.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the layers on the GPU.
+    pub fn with_gpu_layers(mut self, layers: u32) -> Self {
+        self.gpu_layers = layers;
+        self
+    }
+
+    /// Sets the threads.
+    pub fn with_threads(mut self, threads: u32) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets the most tokens that are computed together.
+    pub fn with_batch_tokens(mut self, tokens: u32) -> Self {
+        self.batch_tokens = tokens;
+        self
+    }
+
+    /// Sets the most tokens of one text, marks included.
+    pub fn with_max_tokens(mut self, tokens: u32) -> Self {
+        self.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets what happens to longer texts.
+    pub fn with_overlong(mut self, overlong: Overlong) -> Self {
+        self.overlong = overlong;
+        self
+    }
+
+    /// Sets how token vectors become one.
+    pub fn with_pooling(mut self, pooling: Pooling) -> Self {
+        self.pooling = Some(pooling);
+        self
+    }
+
+    /// Sets what is put before queries and before documents.
+    pub fn with_prefixes(mut self, query: impl Into<String>, document: impl Into<String>) -> Self {
+        self.query_prefix = query.into();
+        self.document_prefix = document.into();
+        self
+    }
+
+    /// Sets how many requests may wait.
+    pub fn with_queue(mut self, requests: usize) -> Self {
+        self.queue = requests;
+        self
+    }
+
+    /// Sets the most bytes of main memory.
+    pub fn with_memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Sets who is told how much is loaded.
+    pub fn with_progress(mut self, progress: impl Fn(f32) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+}
