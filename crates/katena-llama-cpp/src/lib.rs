@@ -19,6 +19,8 @@ mod engine;
 mod gguf;
 mod memory;
 mod options;
+#[cfg(test)]
+mod testing;
 mod tokens;
 
 pub use chat::LlamaChat;

@@ -8,6 +8,8 @@ use crate::gguf::Header;
 const CACHE_BYTES: u64 = 2;
 /// What llama.cpp takes beside the parts counted here, generously.
 const OVERHEAD: u64 = 64 << 20;
+/// More layers than any model has.
+const MAX_LAYERS: u64 = 65_536;
 /// The most that a context may take where free memory is unknown.
 const UNKNOWN_LIMIT: u64 = 16 << 30;
 
@@ -32,6 +34,9 @@ impl Estimate {
 /// Bytes of keys and values that one token takes in the cache: for each layer, key heads × (key length + value length).
 pub(crate) fn cache_bytes_per_token(header: &Header) -> Option<u64> {
     let layers = header.arch_number("block_count").filter(|n| *n > 0)?;
+    if layers > MAX_LAYERS {
+        return Some(u64::MAX);
+    }
     let arch = header.text("general.architecture")?;
     let heads = header.per_layer(&format!("{arch}.attention.head_count"), layers)?;
     let kv =
@@ -148,7 +153,7 @@ mod tests {
             ("attention.head_count", Value::Unsigned(1)),
             ("embedding_length", Value::Unsigned(u64::from(u32::MAX))),
         ]);
-        let _ = estimate(&overflow, u64::MAX, u64::MAX).total();
+        assert_eq!(estimate(&overflow, u64::MAX, u64::MAX).total(), u64::MAX);
     }
 
     #[test]

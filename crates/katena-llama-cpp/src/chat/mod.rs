@@ -106,13 +106,9 @@ impl LlamaChat {
         let total = u64::from(context_tokens).saturating_mul(u64::from(options.slots));
         let estimate = memory::estimate(&header, total, u64::from(options.batch_tokens));
         memory::check(estimate, options.memory_limit, total).map_err(named)?;
-        if header.arch_number("pooling_type").is_some()
-            && header.arch_number("attention.causal").is_none()
-            && header.flag(&format!("{}.attention.causal", header.architecture()?)) == Some(false)
-        {
-            return Err(named(Error::unsupported(
-                "this model makes vectors, not answers; load it as an embedder",
-            )));
+        let causal = header.flag(&format!("{}.attention.causal", header.architecture().map_err(named)?));
+        if causal == Some(false) {
+            return Err(named(Error::unsupported("this model makes vectors, not answers; load it as an embedder")));
         }
 
         let model = Arc::new(load_model(path, &header, options.gpu_layers, options.progress.clone())?);

@@ -15,6 +15,9 @@
 mod model;
 mod sampler;
 
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU32;
 
 use katena_core::{Error, ErrorKind, Result};

@@ -3,6 +3,9 @@
 //! The reader runs before llama.cpp sees a file, so that a hostile or broken file is a typed error here.
 //! The format is described in ggml's `docs/gguf.md`: little endian, magic, version, counts, key-values, tensor infos, padding, data.
 
+#[cfg(test)]
+mod tests;
+
 mod read;
 mod value;
 mod write;

@@ -353,7 +353,7 @@ impl Header {
         }
     }
 
-    /// A number given once for all layers, or once a layer.
+    /// A number given once for all layers, or once a layer. The caller has bounded `layers`.
     pub(crate) fn per_layer(&self, key: &str, layers: u64) -> Option<Vec<u64>> {
         match self.values.get(key)? {
             Value::Numbers(numbers) => Some(numbers.iter().map(|n| u64::try_from(*n).unwrap_or(0)).collect()),

@@ -1,0 +1,189 @@
+//! The traps of llama.cpp, each tried on a tiny model: an `Err`, and the process lives on.
+
+use std::path::Path;
+
+use katena_core::ErrorKind;
+
+use super::*;
+use crate::gguf::{Header, Keep};
+use crate::testing::{CONTEXT, WORDS, tiny_llama};
+
+fn model(folder: &Path) -> LlamaModel {
+    let path = tiny_llama(folder);
+    let header = Header::read(&path, Keep::Small).unwrap();
+    load_model(&path, &header, 0, None).unwrap()
+}
+
+const SHAPE: Shape =
+    Shape { context_tokens: 256, sequences: 2, batch_tokens: 32, threads: 1, purpose: Purpose::Generate };
+
+const GREEDY: Sampling = Sampling {
+    temperature: 0.0,
+    top_k: None,
+    top_p: None,
+    min_p: None,
+    presence: 0.0,
+    frequency: 0.0,
+    repeat: 1.0,
+    seed: 1,
+};
+
+fn with_engine(test: impl FnOnce(&mut Engine<'_>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    test(&mut Engine::new(&model, SHAPE).unwrap());
+}
+
+fn token(id: i32) -> LlamaToken {
+    LlamaToken::new(id)
+}
+
+/// Pushes `count` tokens and computes them; the last one's output.
+fn advance(engine: &mut Engine<'_>, sequence: usize, count: usize) -> Output {
+    for _ in 1..count {
+        engine.push(token(65), sequence, Want::Nothing).unwrap();
+    }
+    let output = engine.push(token(66), sequence, Want::Logits).unwrap().unwrap();
+    engine.decode().unwrap();
+    output
+}
+
+#[test]
+fn a_batch_cannot_be_longer_than_allowed() {
+    with_engine(|engine| {
+        for _ in 0..32 {
+            engine.push(token(1), 0, Want::Nothing).unwrap();
+        }
+        assert_eq!(engine.room(), 0);
+        assert_eq!(engine.push(token(1), 0, Want::Nothing).unwrap_err().kind(), ErrorKind::Unexpected);
+        engine.decode().unwrap();
+        assert_eq!(engine.room(), 32);
+    });
+}
+
+#[test]
+fn an_empty_batch_is_an_error() {
+    with_engine(|engine| {
+        assert_eq!(engine.decode().unwrap_err().kind(), ErrorKind::InvalidInput);
+        advance(engine, 0, 2);
+        assert_eq!(engine.decode().unwrap_err().kind(), ErrorKind::InvalidInput, "the same batch twice");
+        advance(engine, 0, 2);
+    });
+}
+
+#[test]
+fn tokens_and_sequences_out_of_range_are_errors() {
+    with_engine(|engine| {
+        for bad in [-1, i32::MIN, WORDS as i32, i32::MAX] {
+            let error = engine.push(token(bad), 0, Want::Logits).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
+        for bad in [2, 255, 256, usize::MAX] {
+            assert_eq!(engine.push(token(1), bad, Want::Logits).unwrap_err().kind(), ErrorKind::InvalidInput);
+            engine.clear(bad);
+        }
+        advance(engine, 1, 3);
+    });
+}
+
+#[test]
+fn a_full_context_is_an_error_and_can_be_used_again() {
+    with_engine(|engine| {
+        for _ in 0..8 {
+            advance(engine, 0, 32);
+        }
+        assert_eq!(engine.push(token(1), 0, Want::Logits).unwrap_err().kind(), ErrorKind::ContextTooLong);
+        advance(engine, 1, 32);
+        engine.clear(0);
+        advance(engine, 0, 32);
+        engine.clear_all();
+        advance(engine, 0, 32);
+    });
+}
+
+#[test]
+fn logits_are_only_where_they_are() {
+    with_engine(|engine| {
+        let mut sampler = Sampler::new(&GREEDY, WORDS as i32, 256);
+        assert_eq!(engine.push(token(1), 0, Want::Nothing).unwrap(), None, "no place without logits");
+        let early = engine.push(token(2), 0, Want::Logits).unwrap().unwrap();
+        assert!(engine.sample(&mut sampler, early).is_err(), "before the batch is computed");
+        assert!(engine.logits(early).is_err());
+        engine.decode().unwrap();
+        assert!(engine.sample(&mut sampler, early).is_ok());
+        assert_eq!(engine.logits(early).unwrap().len(), WORDS);
+        let late = advance(engine, 0, 1);
+        assert!(engine.sample(&mut sampler, early).is_err(), "the batch is gone");
+        assert!(engine.sample(&mut sampler, late).is_ok());
+        assert!(engine.embedding(0).is_err(), "no vectors from a generating context");
+    });
+}
+
+#[test]
+fn every_sampler_ends_in_a_choice() {
+    with_engine(|engine| {
+        let output = advance(engine, 0, 4);
+        let hot = Sampling { temperature: 1.5, ..GREEDY };
+        for sampling in [
+            GREEDY,
+            Sampling { repeat: 1.3, presence: -2.0, frequency: 2.0, ..GREEDY },
+            hot.clone(),
+            Sampling { top_k: Some(1), top_p: Some(1e-6), min_p: Some(1.0), ..hot.clone() },
+            Sampling { top_k: Some(u32::MAX), temperature: f32::MIN_POSITIVE, seed: u32::MAX, ..hot },
+        ] {
+            let mut sampler = Sampler::new(&sampling, WORDS as i32, 256);
+            for _ in 0..3 {
+                let chosen = engine.sample(&mut sampler, output).unwrap();
+                assert!((0..WORDS as i32).contains(&chosen.0), "{sampling:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn impossible_shapes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    for shape in [
+        Shape { batch_tokens: 0, ..SHAPE },
+        Shape { batch_tokens: u32::MAX, ..SHAPE },
+        Shape { sequences: 0, ..SHAPE },
+        Shape { sequences: 100_000, ..SHAPE },
+        Shape { threads: 0, ..SHAPE },
+        Shape { threads: u32::MAX, ..SHAPE },
+        Shape { context_tokens: 0, ..SHAPE },
+        Shape { context_tokens: 2_000_000_000, ..SHAPE },
+        Shape { context_tokens: 1 << 28, sequences: 64, ..SHAPE },
+    ] {
+        assert_eq!(Engine::new(&model, shape).err().map(|e| e.kind()), Some(ErrorKind::Config), "{shape:?}");
+    }
+}
+
+#[test]
+fn a_decoder_can_make_vectors_without_being_encoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    let shape = Shape { purpose: Purpose::Embed(Some(Pooling::Last)), context_tokens: 32, ..SHAPE };
+    let mut engine = Engine::new(&model, shape).unwrap();
+    assert!(engine.embedding(0).is_err());
+    advance(&mut engine, 0, 5);
+    assert_eq!(engine.embedding(0).unwrap().len(), 32);
+    assert!(engine.embedding(1).is_err(), "nothing was computed there");
+    assert!(engine.embedding(99).is_err());
+}
+
+#[test]
+fn the_trained_context_is_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = tiny_llama(folder.path());
+    let load = |tokens| {
+        crate::LlamaChat::load(&path, crate::LlamaOptions::new().with_threads(1).with_context_tokens(tokens))
+    };
+    for tokens in [0, 15, CONTEXT as u32 + 1, 2_000_000_000, u32::MAX] {
+        let error = load(tokens).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.context("context_tokens"), Some(tokens.to_string().as_str()));
+        assert_eq!(error.context("trained_tokens"), Some("512"));
+    }
+    assert!(load(CONTEXT as u32).is_ok());
+}
