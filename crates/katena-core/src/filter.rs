@@ -156,3 +156,35 @@ fn order(a: &Value, b: &Value) -> Option<Ordering> {
 fn integer(number: &serde_json::Number) -> Option<i128> {
     number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn equality_and_order_agree_on_numbers() {
+        let numbers = [
+            json!(9_007_199_254_740_992_i64),
+            json!(9_007_199_254_740_993_i64),
+            json!(i64::MAX),
+            json!(u64::MAX),
+            json!(1),
+            json!(1.0),
+            json!(-0.0),
+            json!(0),
+            json!(1e300),
+        ];
+        for x in &numbers {
+            for y in &numbers {
+                let metadata = Metadata::from_iter([("n".to_owned(), x.clone())]);
+                let holds =
+                    [Filter::lt("n", y.clone()), Filter::eq("n", y.clone()), Filter::gt("n", y.clone())]
+                        .map(|f| usize::from(f.matches(&metadata)));
+                assert_eq!(holds.iter().sum::<usize>(), 1, "{x} and {y}: {holds:?}");
+            }
+        }
+        let metadata = Metadata::from_iter([("n".to_owned(), numbers[0].clone())]);
+        assert!(!Filter::eq("n", numbers[1].clone()).matches(&metadata));
+    }
+}

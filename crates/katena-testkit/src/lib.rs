@@ -1,4 +1,4 @@
-//! Contract suites for Katena components, ours and third parties'.
+#![doc = include_str!("../README.md")]
 
 mod corpus;
 mod harness;
