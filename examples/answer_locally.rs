@@ -12,8 +12,8 @@ async fn main() -> Result<()> {
         println!("usage: answer_locally CHAT.gguf EMBEDDER.gguf FOLDER QUESTION");
         return Ok(());
     };
-    let model = LlamaChat::load(chat, LlamaOptions::default()).await?;
-    let embedder = LlamaEmbedder::load(embedder, EmbedderOptions::default()).await?;
+    let model = LlamaChat::load(chat, LlamaOptions::default())?;
+    let embedder = LlamaEmbedder::load(embedder, EmbedderOptions::default())?;
     let index = VectorIndex::new(MemoryStore::new(), embedder);
     let splitter = RecursiveSplitter::tokens(120, index.tokenizer()?);
     index.ingest(DirectoryLoader::new(folder), splitter).await?.complete()?;

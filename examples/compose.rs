@@ -18,7 +18,7 @@ async fn main() -> Result<()> {
     let model = ScriptedChat::texts([r#"{"stars": 4, "summary": "Solid, a bit loud."}"#, "Solide, etwas laut."]);
 
     let rate = func(async |text: String, _run| Ok(format!("Rate this review: {text}"))).chat(model.clone()).json::<Review>();
-    let translate = func(async |review: Review, _run| Ok(format!("Translate to German: {}", review.summary)))
+    let translate = func(async |review: Review, _run| Ok(format!("Translate to German: {} ({} of 5 stars)", review.summary, review.stars)))
         .chat(model.clone())
         .text();
     let chain = rate.then(translate).with_labels(Labels::new().with("feature", "reviews"));

@@ -1,1 +1,54 @@
-//! Katena: LangChain-style components for LLM products. Re-exports and a prelude, by feature.
+//! Katena: components for products built on language models. This crate re-exports the others by feature and adds no logic.
+//!
+//! ```
+//! use katena::prelude::*;
+//! use katena::fake::EchoChat;
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let chain = func(async |word: String, _run| Ok(format!("Say {word}"))).chat(EchoChat::new()).text();
+//! assert_eq!(chain.run("hello").await.unwrap(), "Say hello");
+//! # });
+//! ```
+
+pub use katena_core::*;
+
+#[cfg(feature = "chains")]
+pub use katena_chains as chains;
+#[cfg(feature = "llama-cpp")]
+pub use katena_llama_cpp as llama_cpp;
+#[cfg(feature = "openai")]
+pub use katena_llms as llms;
+#[cfg(feature = "loaders")]
+pub use katena_loaders as loaders;
+#[cfg(feature = "retrieval")]
+pub use katena_retrieval as retrieval;
+#[cfg(feature = "splitters")]
+pub use katena_splitters as splitters;
+#[cfg(feature = "vectorstores")]
+pub use katena_vectorstores as vectorstores;
+
+/// What most programs name: the traits with their conveniences, the common data, and the components of the chosen features.
+pub mod prelude {
+    pub use katena_core::{
+        Chain, ChainExt, ChatHistory, ChatModel, ChatModelExt, ChatRequest, ChatResponse, Context, Document, DocumentLoader,
+        Embedder, EmbedderExt, Error, ErrorKind, Event, Filter, FnTool, Labels, Message, Part, Query, Result, Retriever,
+        RetrieverExt, Role, Run, Source, Streamed, TextSplitter, Tool, VectorStore, VectorStoreExt, func,
+    };
+
+    #[cfg(feature = "chains")]
+    pub use katena_chains::RetrievalQa;
+    #[cfg(feature = "llama-cpp")]
+    pub use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaEmbedder, LlamaOptions};
+    #[cfg(feature = "openai")]
+    pub use katena_llms::OpenAiChat;
+    #[cfg(feature = "loaders")]
+    pub use katena_loaders::DirectoryLoader;
+    #[cfg(feature = "retrieval")]
+    pub use katena_retrieval::VectorIndex;
+    #[cfg(feature = "splitters")]
+    pub use katena_splitters::RecursiveSplitter;
+    #[cfg(feature = "embedded")]
+    pub use katena_vectorstores::EmbeddedStore;
+    #[cfg(feature = "vectorstores")]
+    pub use katena_vectorstores::MemoryStore;
+}

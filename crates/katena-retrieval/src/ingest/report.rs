@@ -44,13 +44,13 @@ impl IngestReport {
         self.added + self.unchanged + self.replaced + self.empty + self.failed.len() as u64
     }
 
-    /// This report, if every document is in.
+    /// This report, if every document is in; shared, so that it may be left unread.
     ///
     /// # Errors
     /// The first document's failure, with the number of failed ones.
-    pub fn complete(self) -> Result<Self> {
+    pub fn complete(self) -> Result<Arc<Self>> {
         match self.failed.first() {
-            None => Ok(self),
+            None => Ok(Arc::new(self)),
             Some((source, error)) => {
                 let error = if error.context("uri").is_none() && !source.uri.is_empty() {
                     error.clone().with_context("uri", source.uri.clone())

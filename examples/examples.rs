@@ -1,0 +1,1 @@
+//! Programs that show Katena; each is a file beside this one.
