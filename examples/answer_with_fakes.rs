@@ -11,7 +11,8 @@ use katena::prelude::*;
 async fn main() -> Result<()> {
     let handbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("handbook");
     let index = VectorIndex::new(MemoryStore::new(), HashEmbedder::new(512));
-    let report = index.ingest(DirectoryLoader::new(handbook), RecursiveSplitter::chars(600)).await?.complete()?;
+    let report =
+        index.ingest(DirectoryLoader::new(handbook), RecursiveSplitter::chars(600)).await?.complete()?;
     println!("{report:?}\n");
 
     let model = ScriptedChat::texts(["Full-time employees have paid leave as the handbook says [1]."]);

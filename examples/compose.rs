@@ -15,12 +15,17 @@ struct Review {
 #[tokio::main]
 async fn main() -> Result<()> {
     // A fake that answers from a script; `OpenAiChat` or `LlamaChat` take its place in one line.
-    let model = ScriptedChat::texts([r#"{"stars": 4, "summary": "Solid, a bit loud."}"#, "Solide, etwas laut."]);
+    let model =
+        ScriptedChat::texts([r#"{"stars": 4, "summary": "Solid, a bit loud."}"#, "Solide, etwas laut."]);
 
-    let rate = func(async |text: String, _run| Ok(format!("Rate this review: {text}"))).chat(model.clone()).json::<Review>();
-    let translate = func(async |review: Review, _run| Ok(format!("Translate to German: {} ({} of 5 stars)", review.summary, review.stars)))
+    let rate = func(async |text: String, _run| Ok(format!("Rate this review: {text}")))
         .chat(model.clone())
-        .text();
+        .json::<Review>();
+    let translate = func(async |review: Review, _run| {
+        Ok(format!("Translate to German: {} ({} of 5 stars)", review.summary, review.stars))
+    })
+    .chat(model.clone())
+    .text();
     let chain = rate.then(translate).with_labels(Labels::new().with("feature", "reviews"));
 
     let mut stream = chain.stream("The fan works well, but I hear it in the next room.");

@@ -18,8 +18,10 @@ async fn main() -> Result<()> {
     });
 
     let call = ToolCall::new("call_1", "forecast", r#"{"city": "Bern"}"#);
-    let asks = ChatResponse::new(Message::new(Role::Assistant, vec![Part::ToolCall(call)]), FinishReason::ToolCalls);
-    let answers = ChatResponse::new(Message::assistant("It will be dry in Bern, at 21 degrees."), FinishReason::Stop);
+    let asks =
+        ChatResponse::new(Message::new(Role::Assistant, vec![Part::ToolCall(call)]), FinishReason::ToolCalls);
+    let answers =
+        ChatResponse::new(Message::assistant("It will be dry in Bern, at 21 degrees."), FinishReason::Stop);
     let model = ScriptedChat::new([Ok(asks), Ok(answers)]);
 
     let run = Run::new();
