@@ -3,12 +3,14 @@
 //! A [`VectorIndex`] joins a store, an embedder and a record store. [`VectorIndex::ingest`] brings documents in and
 //! does only what is new; [`VectorIndex::retriever`] finds passages.
 
+mod answerable;
 mod index;
 mod ingest;
 mod retrieve;
 
+pub use answerable::{Answerability, Verdict};
 pub use index::VectorIndex;
 pub use ingest::{Ingest, IngestProgress, IngestReport, LongChunks, ProgressFn};
-pub use retrieve::{DenseRetriever, FusedHit, FusedRetriever, LexicalRetriever};
 #[cfg(feature = "sqlite")]
 pub use katena_sqlite::SqliteRecords;
+pub use retrieve::{DenseRetriever, Found, FusedHit, FusedRetriever, LexicalRetriever};

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use katena_core::{CountRequest, DeleteRequest, Error, Result, Selector};
 
-use super::Work;
+use super::{Rebuild, Work};
 use crate::index::{EMBEDDER_FACT, SPLITTER_FACT, other_embedder};
 
 impl Work {
     /// Refuses, or with `rebuild` throws away, an index that another embedder made.
-    pub(super) async fn check_facts(&self, rebuild: bool) -> Result<()> {
+    pub(super) async fn check_facts(&self, rebuild: Rebuild) -> Result<()> {
         let index = &self.index;
         if index.own_records && index.store.info().capabilities.durable {
             return Err(Error::config(
@@ -20,15 +20,16 @@ impl Work {
         let (ns, mine) = (&index.namespace, index.embedder_name());
         let stored = index.store.count(&CountRequest::new().with_namespace(ns)).await?;
         match index.records.fact(ns, EMBEDDER_FACT).await? {
+            _ if rebuild == Rebuild::Always => self.throw_away("asked for".to_owned()).await?,
             Some(made_with) if made_with != mine => {
-                if !rebuild {
+                if rebuild == Rebuild::Never {
                     return Err(other_embedder(&made_with, &mine));
                 }
                 self.throw_away(format!("made with the embedder {made_with}, now {mine}")).await?;
             }
             None if stored > 0 => {
                 let what = "the store holds chunks that the records know nothing of";
-                if !rebuild {
+                if rebuild == Rebuild::Never {
                     return Err(Error::config(format!(
                         "{what}; name the records that belong to it, another namespace, or choose to rebuild"
                     ))

@@ -55,12 +55,20 @@ pub struct Ingest {
     splitter: Arc<dyn TextSplitter>,
     scope: String,
     mirror: bool,
-    rebuild: bool,
+    rebuild: Rebuild,
     long_chunks: LongChunks,
     batch: usize,
     concurrency: usize,
     context: Context,
     progress: Option<ProgressFn>,
+}
+
+/// Whether what is there is thrown away first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rebuild {
+    Never,
+    OnChange,
+    Always,
 }
 
 impl fmt::Debug for Ingest {
@@ -89,7 +97,7 @@ impl Ingest {
             splitter,
             scope: String::new(),
             mirror: false,
-            rebuild: false,
+            rebuild: Rebuild::Never,
             long_chunks: LongChunks::default(),
             batch: 32,
             concurrency: 2,
@@ -115,7 +123,15 @@ impl Ingest {
     /// If the index was made with another embedder, throws away everything in its namespace and starts anew, instead of
     /// refusing. The report says so in [`rebuilt`](IngestReport::rebuilt).
     pub fn rebuild_on_change(mut self) -> Self {
-        self.rebuild = true;
+        if self.rebuild == Rebuild::Never {
+            self.rebuild = Rebuild::OnChange;
+        }
+        self
+    }
+
+    /// Throws the namespace away and makes it anew, whatever is there.
+    pub fn rebuild(mut self) -> Self {
+        self.rebuild = Rebuild::Always;
         self
     }
 

@@ -118,6 +118,7 @@ impl Work {
         let (index, ns) = (&self.index, &self.index.namespace);
         let before = index.records.get(ns, &source.uri).await?;
         let (splitter, embedder, long) = (self.splitter.clone(), index.embedder.clone(), self.long_chunks);
+        let titles = index.titles;
         let known = before.as_ref().filter(|r| r.complete).map(|r| r.hash.clone());
         let uri = source.uri.clone();
         let work = move || {
@@ -125,7 +126,7 @@ impl Work {
             if known.as_ref() == Some(&hash) {
                 return Ok((hash, None));
             }
-            let chunks = cut(&uri, &parts, &*splitter, &*embedder, long)?;
+            let chunks = cut(&uri, &parts, &*splitter, &*embedder, long, titles)?;
             Ok((hash, Some(chunks)))
         };
         match off_thread(work).await {

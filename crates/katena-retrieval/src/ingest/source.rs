@@ -54,6 +54,7 @@ pub(super) fn cut(
     splitter: &dyn TextSplitter,
     embedder: &dyn Embedder,
     long_chunks: LongChunks,
+    titles: bool,
 ) -> Result<Vec<Document>> {
     let limit = match long_chunks {
         LongChunks::Refuse => embedder.info().max_tokens.zip(embedder.tokenizer()),
@@ -63,12 +64,15 @@ pub(super) fn cut(
     let mut chunks = Vec::new();
     for part in parts {
         let locator = part.locator();
+        let title = titles.then(|| title(&part.source)).filter(|t| !t.is_empty());
+        let above = title.as_ref().map_or(0, String::len);
         for piece in splitter.split(&part.text)? {
             let source = locator.source(piece.span());
             if let Some((most, tokenizer)) = &limit {
                 // A token is at least one byte; most chunks need no counting.
-                if piece.text.len() > *most {
-                    let tokens = tokenizer.count(piece.text);
+                if above + piece.text.len() > *most {
+                    let above = title.as_ref().map_or(0, |t| tokenizer.count(t));
+                    let tokens = above + tokenizer.count(piece.text);
                     if tokens > *most {
                         return Err(too_long(&source, tokens, *most));
                     }
@@ -77,6 +81,9 @@ pub(super) fn cut(
             let occurrence = seen.entry(blake3::hash(piece.text.as_bytes())).or_default();
             let mut fields = Fields::new();
             fields.add(uri.as_bytes()).add(piece.text.as_bytes()).add(&occurrence.to_le_bytes());
+            if let Some(title) = &title {
+                fields.add(title.as_bytes());
+            }
             *occurrence += 1;
             let mut chunk = Document::new(piece.text, source).with_id(fields.finish());
             chunk.metadata.clone_from(&part.metadata);
@@ -84,6 +91,31 @@ pub(super) fn cut(
         }
     }
     Ok(chunks)
+}
+
+/// What a document is about, in few words: its title, or its file's name as words.
+fn title(source: &Source) -> String {
+    const LONGEST: usize = 80;
+    let name = match source.title.as_deref().map(str::trim).filter(|t| !t.is_empty()) {
+        Some(title) => title.to_owned(),
+        None => {
+            let file = source.uri.rsplit(['/', '\\']).next().unwrap_or_default();
+            let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+            stem.replace(['-', '_'], " ")
+        }
+    };
+    name.chars().take(LONGEST).collect()
+}
+
+/// The text that is embedded for a chunk.
+pub(super) fn embedded(chunk: &Document, titles: bool) -> String {
+    if titles {
+        let title = title(&chunk.source);
+        if !title.is_empty() {
+            return format!("{title}\n{}", chunk.text);
+        }
+    }
+    chunk.text.clone()
 }
 
 fn too_long(source: &Source, tokens: usize, most: usize) -> Error {

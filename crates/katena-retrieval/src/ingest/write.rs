@@ -8,6 +8,7 @@ use katena_core::{EmbedRequest, Error, ErrorKind, Record, Result, Source, Source
 
 use super::Work;
 use super::plan::{Incoming, Piece};
+use super::source::embedded;
 
 /// After so many lone chunks in a row failed for a reason that may pass, the service counts as away.
 const LONE_FAILURES: usize = 4;
@@ -62,7 +63,7 @@ impl Work {
     }
 
     async fn embed_and_upsert(&self, pieces: &[Piece]) -> Result<()> {
-        let request = EmbedRequest::documents(pieces.iter().map(|p| p.chunk.text.as_str()))
+        let request = EmbedRequest::documents(pieces.iter().map(|p| embedded(&p.chunk, self.index.titles)))
             .with_context(self.context.clone());
         let response = self.index.embedder.embed(&request).await?;
         self.report().usage += response.usage;

@@ -9,12 +9,14 @@ use katena_core::{
 };
 
 use super::{DEFAULT_TOP_K, check};
+use crate::answerable::{Answerability, Verdict};
 use crate::index::VectorIndex;
 
 /// Candidates that each of the two searches brings, unless told otherwise.
 const CANDIDATES: usize = 20;
-/// Weight of the dense similarity, unless told otherwise.
-const DENSE_WEIGHT: f32 = 0.6;
+/// Weight of the dense similarity, unless told otherwise: best of 0.3 to 0.7 on XQuAD-en (recall@1 0.957; at 0.5 0.949,
+/// by reciprocal ranks 0.953, dense alone 0.885, words alone 0.932).
+const DENSE_WEIGHT: f32 = 0.7;
 
 /// A passage with the scores that made its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,13 @@ pub struct FusedHit {
     pub lexical: Option<f32>,
 }
 
+impl FusedHit {
+    /// A hit.
+    pub fn new(document: Document, score: f32, similarity: f32, lexical: Option<f32>) -> Self {
+        Self { document, score, similarity, lexical }
+    }
+}
+
 /// Finds chunks by vector and by words, and orders them by a weighted sum of both scores.
 ///
 /// Each search brings candidates; the similarity of those that only the words found is computed from their stored
@@ -41,12 +50,29 @@ pub struct FusedRetriever {
     top_k: usize,
     candidates: usize,
     weight: f32,
+    answerability: Option<Answerability>,
+}
+
+/// What a search found, and whether it can answer the question.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Found {
+    /// The passages, best first.
+    pub hits: Vec<FusedHit>,
+    /// The verdict, if the retriever has an [`Answerability`].
+    pub verdict: Option<Verdict>,
 }
 
 impl FusedRetriever {
     /// A retriever over `index` that gives 4 passages.
     pub fn new(index: VectorIndex) -> Self {
-        Self { index, top_k: DEFAULT_TOP_K, candidates: CANDIDATES, weight: DENSE_WEIGHT }
+        Self {
+            index,
+            top_k: DEFAULT_TOP_K,
+            candidates: CANDIDATES,
+            weight: DENSE_WEIGHT,
+            answerability: None,
+        }
     }
 
     /// Gives at most so many passages, 1 and up.
@@ -66,22 +92,24 @@ impl FusedRetriever {
         self
     }
 
-    /// Weighs the dense similarity by this much, 0 to 1 (default 0.6), and the words by the rest.
+    /// Weighs the dense similarity by this much, 0 to 1 (default 0.7), and the words by the rest.
     pub fn with_dense_weight(mut self, weight: f32) -> Self {
         self.weight = weight.clamp(0.0, 1.0);
         self
     }
 
-    /// The passages with the scores that made their places, best first.
+    /// Judges whether the documents can answer: if not, [`retrieve`](Retriever::retrieve) gives nothing.
+    pub fn with_answerability(mut self, answerability: Answerability) -> Self {
+        self.answerability = Some(answerability);
+        self
+    }
+
+    /// The passages with the scores that made their places, best first, and the verdict. Unlike
+    /// [`retrieve`](Retriever::retrieve) it gives the passages whatever the verdict is.
     ///
     /// # Errors
     /// Those of [`Retriever::retrieve`].
-    pub async fn search(&self, query: &Query) -> Result<Vec<FusedHit>> {
-        Ok(self.search_with_vector(query).await?.0)
-    }
-
-    /// The passages, and the question's vector.
-    pub(crate) async fn search_with_vector(&self, query: &Query) -> Result<(Vec<FusedHit>, Vec<f32>)> {
+    pub async fn search(&self, query: &Query) -> Result<Found> {
         check(query)?;
         let index = &self.index;
         let top_k = query.top_k.unwrap_or(self.top_k);
@@ -90,8 +118,8 @@ impl FusedRetriever {
             let ((), vector) =
                 try_join(index.check_embedder(), index.embedder.embed_query(&query.text, &query.context))
                     .await?;
-            let search = self.prepare(query, VectorQuery::nearest(vector.clone(), candidates));
-            Ok((index.store.search(&search).await?, vector))
+            let search = self.prepare(query, VectorQuery::nearest(vector, candidates));
+            Ok((index.store.search(&search).await?, search.vector.unwrap_or_default()))
         };
         let lexical = async {
             if !index.store.info().capabilities.lexical {
@@ -101,8 +129,9 @@ impl FusedRetriever {
         };
         let ((dense, vector), lexical) = try_join(dense, lexical).await?;
         let mut hits = self.fuse(dense, lexical, &vector, query).await?;
+        let verdict = self.answerability.as_ref().map(|a| a.judge(&query.text, &hits));
         hits.truncate(top_k);
-        Ok((hits, vector))
+        Ok(Found { hits, verdict })
     }
 
     fn prepare(&self, query: &Query, mut search: VectorQuery) -> VectorQuery {
@@ -165,7 +194,10 @@ fn similarity(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
 #[async_trait]
 impl Retriever for FusedRetriever {
     async fn retrieve(&self, query: &Query) -> Result<Vec<Scored<Document>>> {
-        let hits = self.search(query).await?;
-        Ok(hits.into_iter().map(|h| Scored::new(h.document, h.score)).collect())
+        let found = self.search(query).await?;
+        if found.verdict.is_some_and(|v| !v.answerable) {
+            return Ok(Vec::new());
+        }
+        Ok(found.hits.into_iter().map(|h| Scored::new(h.document, h.score)).collect())
     }
 }

@@ -5,7 +5,7 @@ mod fused;
 mod lexical;
 
 pub use dense::DenseRetriever;
-pub use fused::{FusedHit, FusedRetriever};
+pub use fused::{Found, FusedHit, FusedRetriever};
 pub use lexical::LexicalRetriever;
 
 use katena_core::{Error, Query, Result};
