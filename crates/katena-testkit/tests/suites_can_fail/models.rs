@@ -101,7 +101,7 @@ impl ChatModel for Chat {
                 asked.messages.push(Message::user(self.last.lock().unwrap().clone()));
             }
             Babbles => {
-                *self.last.lock().unwrap() = asked.messages.last().map(Message::text).unwrap_or_default()
+                *self.last.lock().unwrap() = asked.messages.last().map(Message::text).unwrap_or_default();
             }
             _ => {}
         }
