@@ -6,6 +6,7 @@
 mod answerable;
 mod index;
 mod ingest;
+pub mod quality;
 mod retrieve;
 
 pub use answerable::{Answerability, Verdict};

@@ -1,4 +1,5 @@
 //! A crash at any step of an ingestion, then run again: nothing lost, nothing doubled, nothing orphaned.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
@@ -12,10 +13,14 @@ use katena_core::fake::{HashEmbedder, InMemoryRecords};
 use katena_retrieval::VectorIndex;
 use katena_vectorstores::MemoryStore;
 
+fn lines(of: std::ops::Range<u32>) -> String {
+    of.map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n")
+}
+
 fn before() -> Items {
     Items::texts([
         ("a.md", "one\ntwo\nthree\nthree\nfour".to_owned()),
-        ("b.md", (0..9).map(|n| format!("line {n}\n")).collect()),
+        ("b.md", lines(0..9)),
         ("gone.md", "old\nolder".to_owned()),
         ("same.md", "same\nsame".to_owned()),
     ])
@@ -24,7 +29,7 @@ fn before() -> Items {
 fn after() -> Items {
     Items::texts([
         ("a.md", "zero\none\nthree\nfive".to_owned()),
-        ("b.md", (4..13).map(|n| format!("line {n}\n")).collect()),
+        ("b.md", lines(4..13)),
         ("new.md", "brand\nnew".to_owned()),
         ("same.md", "same\nsame".to_owned()),
     ])

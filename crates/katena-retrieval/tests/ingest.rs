@@ -157,7 +157,7 @@ async fn a_service_that_stays_away_ends_the_run() {
         embedder.kind = kind;
         embedder.calls = Arc::default();
         let index = VectorIndex::new(MemoryStore::new(), embedder.clone());
-        let text: String = (0..500).map(|n| format!("line {n}\n")).collect();
+        let text = (0..500).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n");
         let error = index.ingest(Items::texts([("a", text)]), Lines("")).await.unwrap_err();
         assert_eq!(error.kind(), kind);
         assert!(embedder.calls.load(Ordering::SeqCst) <= calls, "{kind} after {:?}", embedder.calls);
