@@ -4,6 +4,8 @@
 
 #![allow(missing_docs)]
 
+use std::fmt::Write as _;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use katena_http::sse::SseDecoder;
 
@@ -11,11 +13,12 @@ use katena_http::sse::SseDecoder;
 fn stream() -> Vec<u8> {
     let mut text = String::new();
     for n in 0..20_000 {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "data: {{\"id\":\"chatcmpl-0123456789abcdefghijklmnop\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\
              \"model\":\"some-model-2025-01-01\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_0123456789\",\
              \"choices\":[{{\"index\":0,\"delta\":{{\"content\":\" word{n}\"}},\"logprobs\":null,\"finish_reason\":null}}]}}\n\n"
-        ));
+        );
     }
     text.push_str("data: [DONE]\n\n");
     text.into_bytes()

@@ -1,5 +1,7 @@
 //! The shared vectors of server-sent events, at every split.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::path::Path;
 
 use base64::Engine as _;

@@ -1,5 +1,5 @@
 //! A small HTTP server on loopback that answers by script and misbehaves on request.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -127,9 +127,14 @@ impl Server {
 
     /// Waits until `n` connections were closed.
     pub async fn wait_gone(&self, n: usize) {
-        while self.gone.load(Ordering::SeqCst) < n {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let wait = async {
+            while self.gone.load(Ordering::SeqCst) < n {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait)
+            .await
+            .expect("the client keeps its connection open");
     }
 }
 
@@ -142,7 +147,7 @@ async fn serve(mut socket: TcpStream, seen: &Mutex<Vec<Seen>>, handler: &Handler
         seen.lock().unwrap().push(request);
         let mut head = format!("HTTP/1.1 {} X\r\ntransfer-encoding: chunked\r\n", reply.status);
         for (name, value) in &reply.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
         head.push_str("\r\n");
         socket.write_all(head.as_bytes()).await?;

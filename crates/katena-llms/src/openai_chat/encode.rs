@@ -120,7 +120,8 @@ pub(super) fn body<'a>(
         presence_penalty: finite(request.presence_penalty)?,
         frequency_penalty: finite(request.frequency_penalty)?,
         logprobs: request.logprobs.map(|_| true),
-        top_logprobs: request.logprobs,
+        // Some compatible servers take 0 alternatives for "no log-probabilities"; what is more than was asked for is dropped.
+        top_logprobs: request.logprobs.map(|n| if official { n } else { n.max(1) }),
         stream: streams.then_some(true),
         stream_options: (streams && !own_stream_options).then(|| json!({ "include_usage": true })),
         extra: &request.extra,

@@ -254,9 +254,9 @@ impl OpenAiChat {
     }
 
     /// A whole reply, which may be a stream although none was asked for.
-    fn read(&self, reply: &HttpReply) -> Result<ChatResponse> {
+    fn read(&self, request: &ChatRequest, reply: &HttpReply) -> Result<ChatResponse> {
         let response = match reply.shape() {
-            Shape::Other => self.fold(reply).or_else(|error| match error {
+            Shape::Other => self.fold(request, reply).or_else(|error| match error {
                 Some(error) => Err(error),
                 None => reply.json::<serde_json::Value>().and_then(|_| {
                     Err(Error::invalid_output("the server's reply is neither JSON nor a stream of events"))
@@ -265,24 +265,31 @@ impl OpenAiChat {
             // A page, nothing, or broken JSON: the reply knows the right words.
             _ => reply.json::<serde_json::Value>().and_then(|raw| decode_response(raw, &self.info.vendor)),
         };
-        let response = response.map_err(|e| reply.mark(e))?;
+        let mut response = response.map_err(|e| reply.mark(e))?;
+        for token in response.logprobs.iter_mut().flatten() {
+            token.top.truncate(alternatives(request));
+        }
         Ok(match (&response.id, reply.request_id()) {
             (None, Some(id)) => response.with_id(id),
             _ => response,
         })
     }
 
+    fn decoder(&self, request: &ChatRequest) -> OpenAiStreamDecoder {
+        OpenAiStreamDecoder::new(&self.info.vendor).with_max_alternatives(alternatives(request))
+    }
+
     /// The answer of a stream that came whole; `Err(None)` if it is no stream of events.
-    fn fold(&self, reply: &HttpReply) -> Result<ChatResponse, Option<Error>> {
+    fn fold(&self, request: &ChatRequest, reply: &HttpReply) -> Result<ChatResponse, Option<Error>> {
         let mut sse = SseDecoder::new();
         sse.push(&reply.body)?;
-        let mut decoder = OpenAiStreamDecoder::new(&self.info.vendor);
+        let mut decoder = self.decoder(request);
         let mut any = false;
         while let Some(event) = sse.next_event() {
             any = true;
             decoder.push(&event.event, &event.data)?;
         }
-        if !any {
+        if !any && !sse.finish() {
             return Err(None);
         }
         decoder.finish()?;
@@ -293,6 +300,11 @@ impl OpenAiChat {
         }
         Err(Some(Error::unexpected("a finished stream without an answer")))
     }
+}
+
+/// How many alternatives to each token were asked for; without a word about it, whatever comes.
+fn alternatives(request: &ChatRequest) -> usize {
+    request.logprobs.map_or(usize::MAX, |n| n as usize)
 }
 
 fn is_official(endpoint: &Endpoint) -> bool {
@@ -307,16 +319,16 @@ impl ChatModel for OpenAiChat {
 
     async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
         let reply = self.client.send(self.call(request, encode::Reply::Whole)?).await?;
-        self.read(&reply)
+        self.read(request, &reply)
     }
 
     async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {
         let mut body = self.client.open(self.call(request, encode::Reply::Stream)?).await?;
         match body.shape().await? {
-            Shape::Other => Ok(events(body, OpenAiStreamDecoder::new(&self.info.vendor))),
+            Shape::Other => Ok(events(body, self.decoder(request))),
             // A server that doesn't stream: its whole answer, or its error, is there at once.
             Shape::Json => {
-                let response = self.read(&body.read(self.client.options().max_body).await?)?;
+                let response = self.read(request, &body.read(self.client.options().max_body).await?)?;
                 Ok(streams::iter(ChatEvent::of_response(response).into_iter().map(Ok)).boxed())
             }
             shape => Err(body.unreadable(shape)),

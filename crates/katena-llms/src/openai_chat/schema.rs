@@ -73,26 +73,21 @@ fn tighten(schema: &mut Value) -> bool {
 /// Tightens what lies below.
 fn members(schema: &mut Map<String, Value>) -> bool {
     for key in ["properties", "$defs", "definitions"] {
-        match schema.get_mut(key) {
-            None => {}
-            Some(Value::Object(inner)) => {
-                if !inner.values_mut().all(tighten) {
-                    return false;
-                }
-            }
-            Some(_) => return false,
+        let fine = match schema.get_mut(key) {
+            None => true,
+            Some(Value::Object(inner)) => inner.values_mut().all(tighten),
+            Some(_) => false,
+        };
+        if !fine {
+            return false;
         }
     }
-    match schema.get_mut("anyOf") {
-        None => {}
-        Some(Value::Array(list)) => {
-            if !list.iter_mut().all(tighten) {
-                return false;
-            }
-        }
-        Some(_) => return false,
-    }
-    schema.get_mut("items").is_none_or(tighten)
+    let choices = match schema.get_mut("anyOf") {
+        None => true,
+        Some(Value::Array(list)) => list.iter_mut().all(tighten),
+        Some(_) => false,
+    };
+    choices && schema.get_mut("items").is_none_or(tighten)
 }
 
 fn close(schema: &mut Map<String, Value>) -> bool {

@@ -52,6 +52,7 @@ pub struct OpenAiStreamDecoder {
     id: Option<String>,
     model: Option<String>,
     logprobs: Option<Vec<TokenLogprob>>,
+    alternatives: usize,
     done: bool,
     over: bool,
 }
@@ -96,9 +97,16 @@ impl OpenAiStreamDecoder {
             id: None,
             model: None,
             logprobs: None,
+            alternatives: usize::MAX,
             done: false,
             over: false,
         }
+    }
+
+    /// Keeps at most this many alternatives of each token's log-probability.
+    pub fn with_max_alternatives(mut self, alternatives: usize) -> Self {
+        self.alternatives = alternatives;
+        self
     }
 
     /// Takes one server-sent event: its type and its data. After `[DONE]` everything is ignored.
@@ -194,9 +202,10 @@ impl OpenAiStreamDecoder {
     }
 
     fn choice(&mut self, mut choice: Choice) -> Result<()> {
-        let reasoning = choice.delta.take_reasoning();
+        let mut delta = choice.take_delta();
+        let reasoning = delta.take_reasoning();
         self.grow(PartKind::Reasoning, reasoning)?;
-        let Content { text, other, .. } = choice.delta.content;
+        let Content { text, other, .. } = delta.content;
         self.grow(PartKind::Text, text)?;
         for value in other {
             self.spend(value.to_string().len())?;
@@ -206,16 +215,16 @@ impl OpenAiStreamDecoder {
             self.events.push_back(ChatEvent::start(n, PartKind::Other));
             self.events.push_back(ChatEvent::end(n, part));
         }
-        self.grow(PartKind::Refusal, choice.delta.refusal.unwrap_or_default())?;
-        for call in choice.delta.tool_calls {
+        self.grow(PartKind::Refusal, delta.refusal.unwrap_or_default())?;
+        for call in delta.tool_calls {
             self.call(call)?;
         }
-        if let Some(function) = choice.delta.function_call {
+        if let Some(function) = delta.function_call {
             // The old form has one call at most, so its pieces share an index.
             self.call(CallDelta { index: Some(0), id: None, function })?;
         }
         if let Some(logprobs) = choice.logprobs {
-            self.logprobs.get_or_insert_default().extend(logprobs.tokens());
+            self.logprobs.get_or_insert_default().extend(logprobs.tokens(self.alternatives));
         }
         if let Some(reason) = choice.finish_reason.filter(|r| !r.is_empty()) {
             self.finish_reason = Some(reason);
@@ -279,7 +288,8 @@ impl OpenAiStreamDecoder {
         // −1 is what some servers send for "no index".
         if let Some(index) = piece.index.filter(|i| *i >= 0) {
             let same = |c: &Call| c.index == Some(index);
-            if let Some(at) = self.calls.iter().position(|c| same(c) && id.is_some() && c.id.as_deref() == id) {
+            if let Some(at) = self.calls.iter().position(|c| same(c) && id.is_some() && c.id.as_deref() == id)
+            {
                 return Some(at);
             }
             let at = self.calls.iter().rposition(same)?;
@@ -295,7 +305,7 @@ impl OpenAiStreamDecoder {
     }
 
     fn call(&mut self, piece: CallDelta) -> Result<()> {
-        if piece.index.is_some_and(|i| i >= MAX_CALLS as i64) {
+        if piece.index.is_some_and(|i| usize::try_from(i).is_ok_and(|i| i >= MAX_CALLS)) {
             return Err(Error::invalid_output("a tool call has an index beyond the limit"));
         }
         self.spend(piece.function.arguments.0.len())?;

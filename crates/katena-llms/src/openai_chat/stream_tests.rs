@@ -128,7 +128,9 @@ fn hostile_calls_are_errors() {
         run(&(0..129).map(|_| call(Value::Null, Value::Null, json!("f"), "")).collect::<Vec<_>>()).is_err()
     );
     assert!(run(&[call(json!(0), json!("a"), Value::Null, "{}")]).is_err(), "a call without a name");
-    let flip = |n: usize| delta(if n % 2 == 0 { json!({"content": "x"}) } else { json!({"reasoning": "y"}) });
+    let flip = |n: usize| {
+        delta(if n.is_multiple_of(2) { json!({"content": "x"}) } else { json!({"reasoning": "y"}) })
+    };
     assert!(run(&(0..3000).map(flip).collect::<Vec<_>>()).is_err());
 }
 
@@ -258,7 +260,7 @@ fn random_chunks_never_break_the_law() {
         match run_text(data.iter().map(String::as_str)) {
             Ok(_) => good += 1,
             Err(error) => {
-                law += usize::from(error.message().contains("event") || error.message().contains("part"))
+                law += usize::from(error.message().contains("event") || error.message().contains("part"));
             }
         }
     }

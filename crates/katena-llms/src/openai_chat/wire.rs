@@ -38,9 +38,8 @@ pub(super) struct Groq {
 #[serde(default)]
 pub(super) struct Choice {
     pub(super) index: Option<i64>,
-    /// `message` in a whole reply; some servers use either name for both.
-    #[serde(alias = "message", deserialize_with = "or_default")]
-    pub(super) delta: Delta,
+    pub(super) message: Option<Delta>,
+    pub(super) delta: Option<Delta>,
     pub(super) finish_reason: Option<String>,
     pub(super) logprobs: Option<Logprobs>,
     pub(super) error: Option<Value>,
@@ -56,6 +55,18 @@ pub(super) struct Delta {
     #[serde(deserialize_with = "or_default")]
     pub(super) tool_calls: Vec<CallDelta>,
     pub(super) function_call: Option<Function>,
+}
+
+impl Choice {
+    /// The whole message; some servers use the other name.
+    fn take_message(&mut self) -> Delta {
+        self.message.take().or_else(|| self.delta.take()).unwrap_or_default()
+    }
+
+    /// What a chunk adds; some servers repeat beside it the message so far.
+    pub(super) fn take_delta(&mut self) -> Delta {
+        self.delta.take().or_else(|| self.message.take()).unwrap_or_default()
+    }
 }
 
 impl Delta {
@@ -180,11 +191,13 @@ struct WireLogprob {
 }
 
 impl Logprobs {
-    pub(super) fn tokens(self) -> impl Iterator<Item = TokenLogprob> {
+    /// The tokens, with at most `alternatives` rivals each.
+    pub(super) fn tokens(self, alternatives: usize) -> impl Iterator<Item = TokenLogprob> {
         // Rounding can lift the logarithm of a probability of one a little above zero.
         let pair = |l: WireLogprob| Some((l.token?, l.logprob?.min(0.0)));
         self.content.into_iter().filter_map(move |mut l| {
-            let top = std::mem::take(&mut l.top_logprobs).into_iter().filter_map(pair).collect();
+            let top =
+                std::mem::take(&mut l.top_logprobs).into_iter().filter_map(pair).take(alternatives).collect();
             pair(l).map(|(token, logprob)| TokenLogprob::new(token, logprob, top))
         })
     }
@@ -331,20 +344,21 @@ pub fn decode_response(raw: Value, vendor: &str) -> Result<ChatResponse> {
         });
     };
     let mut parts = Vec::new();
-    let reasoning = choice.delta.take_reasoning();
+    let mut message = choice.take_message();
+    let reasoning = message.take_reasoning();
     if !reasoning.is_empty() {
         parts.push(Part::Reasoning { text: reasoning, signature: None });
     }
-    let content = choice.delta.content;
+    let content = message.content;
     if !content.text.is_empty() {
         parts.push(Part::text(content.text));
     }
     parts.extend(content.other.into_iter().map(|value| Part::Opaque { vendor: vendor.to_owned(), value }));
-    if let Some(text) = choice.delta.refusal.filter(|t| !t.is_empty()) {
+    if let Some(text) = message.refusal.filter(|t| !t.is_empty()) {
         parts.push(Part::Refusal { text });
     }
-    let old_form = choice.delta.function_call.map(|function| CallDelta { function, ..CallDelta::default() });
-    let calls = choice.delta.tool_calls.into_iter().chain(old_form);
+    let old_form = message.function_call.map(|function| CallDelta { function, ..CallDelta::default() });
+    let calls = message.tool_calls.into_iter().chain(old_form);
     for (n, call) in calls.enumerate() {
         let name = call.function.name.filter(|n| !n.is_empty()).ok_or_else(nameless)?;
         let call_id = call.id.filter(|i| !i.is_empty()).unwrap_or_else(|| made_up_id(id.as_deref(), n));
@@ -355,7 +369,7 @@ pub fn decode_response(raw: Value, vendor: &str) -> Result<ChatResponse> {
     let mut response = ChatResponse::new(message, finish).with_usage(usage).with_raw(raw);
     response.id = id;
     response.model = model;
-    response.logprobs = choice.logprobs.map(|l| l.tokens().collect());
+    response.logprobs = choice.logprobs.map(|l| l.tokens(usize::MAX).collect());
     Ok(response)
 }
 
