@@ -5,6 +5,7 @@
 //! | [`MemoryStore`] | always | this process | BM25 |
 //! | [`EmbeddedStore`] | `embedded` (default) | one SQLite file | FTS5, BM25 |
 //! | `PgVectorStore` | `pgvector` | PostgreSQL with pgvector | BM25 |
+//! | `QdrantStore` | `qdrant` | a Qdrant server | BM25 by sparse vectors |
 //!
 //! All of them pass the same contract suite, so that one can stand in for another.
 //!
@@ -21,7 +22,7 @@
 //! # Ok::<_, katena_core::Error>(()) }).unwrap();
 //! ```
 
-#[cfg(feature = "pgvector")]
+#[cfg(any(feature = "pgvector", feature = "qdrant"))]
 mod bounded;
 mod check;
 #[cfg(feature = "embedded")]
@@ -30,6 +31,8 @@ mod matrix;
 mod memory;
 #[cfg(feature = "pgvector")]
 mod postgres;
+#[cfg(feature = "qdrant")]
+mod qdrant;
 mod words;
 
 #[cfg(feature = "embedded")]
@@ -37,3 +40,5 @@ pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "pgvector")]
 pub use postgres::{PgOptions, PgRecords, PgVectorStore};
+#[cfg(feature = "qdrant")]
+pub use qdrant::{QdrantOptions, QdrantSearch, QdrantStore};

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use katena_core::{
-    CountRequest, DeleteRequest, Document, Error, Filter, GetRequest, Metric, Record, RecordStore, Result, Scored,
-    Selector, StoreCapabilities, StoreInfo, UpsertRequest, VectorQuery, VectorStore,
+    CountRequest, DeleteRequest, Document, Error, Filter, GetRequest, Metric, Record, RecordStore, Result,
+    Scored, Selector, StoreCapabilities, StoreInfo, UpsertRequest, VectorQuery, VectorStore,
 };
 use katena_sqlite::rusqlite::{Connection, Transaction};
 use katena_sqlite::{Database, DbResult, SqliteRecords};

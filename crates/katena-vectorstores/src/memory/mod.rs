@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use async_trait::async_trait;
 use katena_core::fake::InMemoryRecords;
 use katena_core::{
-    CountRequest, DeleteRequest, Document, Error, Filter, GetRequest, Metric, Record, RecordStore, Result, Scored,
-    Selector, StoreCapabilities, StoreInfo, UpsertRequest, VectorQuery, VectorStore,
+    CountRequest, DeleteRequest, Document, Error, Filter, GetRequest, Metric, Record, RecordStore, Result,
+    Scored, Selector, StoreCapabilities, StoreInfo, UpsertRequest, VectorQuery, VectorStore,
 };
 
 use self::lexical::Lexical;

@@ -77,10 +77,7 @@ fn same(fact: &str, value: &Value, values: &mut Values) -> String {
     match value {
         Value::Null => format!("(jsonb_typeof({fact}) = 'null')"),
         Value::Bool(b) => format!("({fact} = '{b}'::jsonb)"),
-        Value::Number(n) => {
-            let n = values.bind(text::number(n));
-            format!("(CASE WHEN jsonb_typeof({fact}) = 'number' THEN {fact}::float8 = {n}::text::float8 END)")
-        }
+        Value::Number(n) => number(fact, "=", n, values),
         Value::String(s) => {
             let s = values.bind(text::encode(s));
             format!("(jsonb_typeof({fact}) = 'string' AND ({fact} #>> '{{}}') COLLATE \"C\" = {s}::text)")
@@ -93,21 +90,7 @@ fn same(fact: &str, value: &Value, values: &mut Values) -> String {
 
 fn ordered(fact: &str, operator: &str, value: &Value, values: &mut Values) -> String {
     match value {
-        Value::Number(n) => {
-            let bound = values.bind(text::number(n));
-            let as_floats = format!("{fact}::float8 {operator} {bound}::text::float8");
-            let compared = if n.is_i64() {
-                // Integers of 64 bits compare exactly, everything else as floats.
-                let range = format!("{fact}::numeric BETWEEN {} AND {}", i64::MIN, i64::MAX);
-                format!(
-                    "CASE WHEN strpos({fact}::text, '.') = 0 AND {range}
-                     THEN {fact}::numeric {operator} {bound}::text::numeric ELSE {as_floats} END"
-                )
-            } else {
-                as_floats
-            };
-            format!("(CASE WHEN jsonb_typeof({fact}) = 'number' THEN {compared} END)")
-        }
+        Value::Number(n) => number(fact, operator, n, values),
         Value::String(s) => {
             let s = values.bind(text::encode(s));
             format!(
@@ -116,6 +99,19 @@ fn ordered(fact: &str, operator: &str, value: &Value, values: &mut Values) -> St
         }
         _ => "FALSE".into(),
     }
+}
+
+fn number(fact: &str, operator: &str, number: &serde_json::Number, values: &mut Values) -> String {
+    let bound = values.bind(text::number(number));
+    let as_floats = format!("{fact}::float8 {operator} {bound}::text::float8");
+    let compared = if number.is_f64() {
+        as_floats
+    } else {
+        // Two integers compare exactly, everything else as floats; integers are written without a point.
+        let exactly = format!("{fact}::numeric {operator} {bound}::text::numeric");
+        format!("CASE WHEN strpos({fact}::text, '.') = 0 THEN {exactly} ELSE {as_floats} END")
+    };
+    format!("(CASE WHEN jsonb_typeof({fact}) = 'number' THEN {compared} END)")
 }
 
 fn contains(fact: &str, value: &Value, values: &mut Values) -> String {

@@ -16,6 +16,7 @@ use crate::bounded;
 
 const CONNECTIONS: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
 pub(super) struct Pool(Arc<Inner>);
@@ -83,16 +84,16 @@ impl Pool {
         bounded::runtime()?;
         let permit =
             self.0.permits.clone().acquire_owned().await.map_err(|e| Error::unexpected(e.to_string()))?;
-        let idle = loop {
+        loop {
             let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            if idle.as_ref().is_none_or(|c| !c.is_closed()) {
-                break idle;
+            let Some(client) = idle else { break };
+            // A connection that the server has ended may not know it yet; an answer is the only proof.
+            let answer = tokio::time::timeout(PING_TIMEOUT, client.check_connection()).await;
+            if matches!(answer, Ok(Ok(()))) {
+                return Ok(Lent { client: Some(client), pool: self.clone(), _permit: permit });
             }
-        };
-        let client = match idle {
-            Some(client) => client,
-            None => self.connect().await?,
-        };
+        }
+        let client = self.connect().await?;
         Ok(Lent { client: Some(client), pool: self.clone(), _permit: permit })
     }
 
