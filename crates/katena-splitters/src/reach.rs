@@ -48,7 +48,9 @@ impl<'a> Reach<'a> {
     pub(crate) fn units(&self, start: usize, end: usize) -> usize {
         match self {
             Self::Chars(text) => text[start..end].chars().count(),
-            Self::Tokens(tokens) => tokens.ends.iter().filter(|e| **e > start && **e <= end).count(),
+            Self::Tokens(tokens) => {
+                tokens.ends.partition_point(|e| *e <= end) - tokens.ends.partition_point(|e| *e <= start)
+            }
         }
     }
 
@@ -94,7 +96,9 @@ fn nth_char(text: &str, n: usize) -> usize {
     at
 }
 
-pub(crate) fn floor_char(text: &str, mut at: usize) -> usize {
+/// The character border at or before `at`; the text's end for what is behind it.
+pub(crate) fn floor_char(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
     }

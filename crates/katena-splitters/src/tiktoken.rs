@@ -5,6 +5,8 @@ use std::fmt;
 use katena_core::{Span, Tokenizer};
 use tiktoken::CoreBpe;
 
+use crate::reach::floor_char;
+
 /// Counts tokens as OpenAI's models do, with vocabularies that are built in: no download, no network.
 ///
 /// Special tokens such as `<|endoftext|>` in a text are text to it.
@@ -57,8 +59,9 @@ impl Tokenizer for TiktokenTokenizer {
             .iter()
             .map(|token| {
                 let start = at;
-                at = (at + self.encoding.decode(std::slice::from_ref(token)).len()).min(text.len());
-                (start..at).into()
+                at += self.encoding.decode(std::slice::from_ref(token)).len();
+                // A token may end inside a character; its span then ends before it.
+                (floor_char(text, start)..floor_char(text, at)).into()
             })
             .collect()
     }

@@ -16,15 +16,21 @@ pub(super) fn read(bytes: Vec<u8>, limits: &Limits) -> Result<Pages> {
     let count = document.flattened_page_count();
     check_pages(count, limits)?;
     let mut found = Pages { title: document.metadata().title, pages: Vec::new(), skipped: Vec::new() };
+    // Paragraphs are often set apart by half a line, which the default of 1.8 takes for one paragraph.
+    let options = LayoutOptions { paragraph_gap: 1.35, ..LayoutOptions::default() };
+    let mut pages = Vec::new();
     let mut total = 0;
     for index in 0..count {
-        let text = document
+        let blocks = document
             .page(index)
-            .and_then(|page| page_text(&document, &page, index, &mut found.skipped))
+            .and_then(|page| check_content(&document, page))
+            .and_then(|page| page_text(&document, &page, index, &options, &mut found.skipped))
             .map_err(|e| refused(e).with_context("page", (index + 1).to_string()))?;
-        check_total(&mut total, &text, limits)?;
-        found.pages.push(text);
+        check_total(&mut total, &blocks, limits)?;
+        pages.push(blocks);
     }
+    flow::drop_running_lines(&mut pages);
+    found.pages = pages.into_iter().map(|blocks| blocks.join("\n\n")).collect();
     Ok(found)
 }
 
@@ -32,8 +38,9 @@ fn page_text(
     document: &Document,
     page: &Page,
     index: usize,
+    options: &LayoutOptions,
     skipped: &mut Vec<String>,
-) -> pdfboss_core::Result<String> {
+) -> pdfboss_core::Result<Vec<String>> {
     // Content order: what the producer wrote, which the layout corrects where it is no reading order.
     let (mut spans, mut rulings, report) =
         pdfboss_text::extract_spans_and_rulings_reporting(document, page, ReadingOrder::Content)?;
@@ -42,8 +49,21 @@ fn page_text(
     if let Some(first) = report.skipped.first() {
         skipped.push(format!("page {}: {}", index + 1, first.cause));
     }
-    let layout = page_layout_opts(&spans, &rulings, report.order, &LayoutOptions::default());
-    Ok(flow::text(&layout))
+    let layout = page_layout_opts(&spans, &rulings, report.order, options);
+    Ok(flow::blocks(&layout))
+}
+
+/// A page's drawing operators beyond this many bytes are no page that anybody drew.
+const MAX_CONTENT: usize = 64 << 20;
+
+fn check_content(document: &Document, page: Page) -> pdfboss_core::Result<Page> {
+    // What can't be unpacked is reported as skipped later.
+    match page.content(document) {
+        Ok(content) if content.len() > MAX_CONTENT => {
+            Err(PdfError::Other(format!("its content unpacks to more than {} MiB", MAX_CONTENT >> 20)))
+        }
+        _ => Ok(page),
+    }
 }
 
 fn refused(error: PdfError) -> Error {

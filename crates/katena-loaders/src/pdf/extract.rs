@@ -11,9 +11,6 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Pages> {
         .map_err(|_| Error::invalid_input("the PDF can't be read: the parser gave up"))?
         .map_err(|e| Error::invalid_input(format!("the PDF can't be read: {e}")))?;
     check_pages(pages.len(), limits)?;
-    let mut total = 0;
-    for page in &pages {
-        check_total(&mut total, page, limits)?;
-    }
+    check_total(&mut 0, &pages, limits)?;
     Ok(Pages { title: None, pages, skipped: Vec::new() })
 }

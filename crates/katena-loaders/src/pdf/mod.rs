@@ -79,6 +79,9 @@ pub(crate) fn parse(
     if memchr::memmem::find(&bytes[..bytes.len().min(64 << 10)], b"%PDF-").is_none() {
         return Err(Error::invalid_input("this is no PDF: it has no %PDF mark"));
     }
+    if is_cut_off(&bytes) {
+        return Err(Error::invalid_input("the PDF is cut off: its last object has no end"));
+    }
     let found = match engine {
         #[cfg(feature = "pdf")]
         PdfEngine::Boss => boss::read(bytes, limits)?,
@@ -115,6 +118,19 @@ pub(crate) fn parse(
     Ok(documents)
 }
 
+/// The last object begins and does not end, and nothing ends the file. Engines would give the pages that are left, as if there
+/// had been no others.
+fn is_cut_off(bytes: &[u8]) -> bool {
+    let tail = &bytes[memchr::memmem::rfind(bytes, b"endobj").unwrap_or(0)..];
+    let begins = memchr::memmem::find_iter(tail, b" obj").any(|at| {
+        let number = tail[..at].iter().rev().take_while(|b| b.is_ascii_digit()).count();
+        number > 0 && tail[..at - number].ends_with(b" ")
+    });
+    begins
+        && memchr::memmem::rfind(tail, b"%%EOF").is_none()
+        && memchr::memmem::rfind(tail, b"trailer").is_none()
+}
+
 fn check_pages(count: usize, limits: &Limits) -> Result<()> {
     if count > limits.max_pages {
         return Err(Error::invalid_input(format!(
@@ -128,7 +144,20 @@ fn check_pages(count: usize, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-fn check_total(total: &mut usize, page: &str, limits: &Limits) -> Result<()> {
-    *total += page.len();
+fn check_total<S: AsRef<str>>(total: &mut usize, texts: &[S], limits: &Limits) -> Result<()> {
+    *total += texts.iter().map(|t| t.as_ref().len()).sum::<usize>();
     check_text(*total, limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_cut_off_is_told_from_a_whole_one() {
+        assert!(is_cut_off(b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n2 0 obj\n<<>>stream\nBT"));
+        assert!(!is_cut_off(b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n2 0 obj\n<<>>\nendobj\n"));
+        assert!(!is_cut_off(b"%PDF-1.7\n1 0 obj\n<<>>\ntrailer <<>>"));
+        assert!(!is_cut_off(b"%PDF-1.7\n1 0 obj\n<<>>\n%%EOF"));
+    }
 }

@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::{Either, select};
 use katena_core::{Document, Error, ErrorKind, Result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::task::JoinHandle;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::{Job, Reply};
 use crate::limits::Limits;
@@ -126,9 +127,9 @@ struct Worker {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
+    errors: ChildStderr,
     /// The end of what it wrote on stderr.
-    last_words: Arc<Mutex<Vec<u8>>>,
-    listening: JoinHandle<()>,
+    last_words: Vec<u8>,
 }
 
 impl Worker {
@@ -151,62 +152,31 @@ impl Worker {
             Error::config(format!("the worker process {program} can't be started: {e}")).with_source(e)
         };
         let mut child = command.spawn().map_err(failed)?;
-        let (Some(input), Some(output), Some(mut errors)) =
+        let (Some(input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(Error::unexpected("the worker process has no pipes"));
         };
-        let last_words = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&last_words);
-        // Read all the time, or a worker that writes much would wait for ever. Ends with the worker.
-        let listening = tokio::spawn(async move {
-            let mut buffer = [0; 1024];
-            while let Ok(n @ 1..) = errors.read(&mut buffer).await {
-                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                heard.extend_from_slice(&buffer[..n]);
-                let surplus = heard.len().saturating_sub(4096);
-                heard.drain(..surplus);
-            }
-        });
-        Ok(Self { child, input, output: BufReader::new(output), last_words, listening })
+        Ok(Self { child, input, output: BufReader::new(output), errors, last_words: Vec::new() })
     }
 
     async fn parse(&mut self, job: &ParseJob) -> Result<Vec<Document>, Failed> {
         let limit = job.limits.timeout;
-        match tokio::time::timeout(limit, self.exchange(job)).await {
+        match tokio::time::timeout(limit, self.exchange_and_listen(job)).await {
             Ok(result) => result,
             Err(_) => Err(Failed::Time(took_too_long(limit))),
         }
     }
 
-    async fn exchange(&mut self, job: &ParseJob) -> Result<Vec<Document>, Failed> {
-        let broken = |e: std::io::Error| Failed::Worker(e.to_string());
-        let mut line = serde_json::to_vec(&Job::new(job)).map_err(|e| Failed::Worker(e.to_string()))?;
-        line.push(b'\n');
-        self.input.write_all(&line).await.map_err(broken)?;
-        self.input.flush().await.map_err(broken)?;
-
-        // JSON may take six bytes for one; sources and metadata come on top.
-        let mut left = (job.limits.max_text_bytes as u64).saturating_mul(6).saturating_add(64 << 20);
-        let mut documents = Vec::new();
-        loop {
-            line.clear();
-            (&mut self.output).take(left).read_until(b'\n', &mut line).await.map_err(broken)?;
-            left = left.saturating_sub(line.len() as u64);
-            if line.last() != Some(&b'\n') {
-                let what = if left == 0 { "its answer is too long" } else { "it ended in mid-answer" };
-                return Err(Failed::Worker(what.to_owned()));
-            }
-            match serde_json::from_slice(&line) {
-                Ok(Reply::Document(mut document)) => {
-                    // A worker that a file has taken over must not speak for another file.
-                    document.source.uri.clone_from(&job.source.uri);
-                    documents.push(*document);
-                }
-                Ok(Reply::Done {}) => return Ok(documents),
-                Ok(Reply::Failed(failure)) => return Err(Failed::File(failure.into_error())),
-                Err(error) => return Err(Failed::Worker(format!("its answer can't be understood: {error}"))),
-            }
+    /// Reads stderr all the while, or a worker that writes much would wait for ever.
+    async fn exchange_and_listen(&mut self, job: &ParseJob) -> Result<Vec<Document>, Failed> {
+        let Self { input, output, errors, last_words, .. } = self;
+        let listen = async {
+            listen(errors, last_words).await;
+            std::future::pending().await
+        };
+        match select(pin!(exchange(input, output, job)), pin!(listen)).await {
+            Either::Left((result, _)) | Either::Right((result, _)) => result,
         }
     }
 
@@ -225,10 +195,53 @@ impl Worker {
         if status.is_none() {
             let _ = self.child.kill().await;
         }
-        let _ = tokio::time::timeout(patience, self.listening).await;
-        let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
-        let words = String::from_utf8_lossy(&words).into_owned();
-        cause_of_death(status, &words, what, limits)
+        let _ = tokio::time::timeout(patience, listen(&mut self.errors, &mut self.last_words)).await;
+        cause_of_death(status, &String::from_utf8_lossy(&self.last_words), what, limits)
+    }
+}
+
+/// Keeps the last of what is written, until the other side closes.
+async fn listen(errors: &mut ChildStderr, last_words: &mut Vec<u8>) {
+    let mut buffer = [0; 1024];
+    while let Ok(n @ 1..) = errors.read(&mut buffer).await {
+        last_words.extend_from_slice(&buffer[..n]);
+        let surplus = last_words.len().saturating_sub(4096);
+        last_words.drain(..surplus);
+    }
+}
+
+async fn exchange(
+    input: &mut ChildStdin,
+    output: &mut BufReader<ChildStdout>,
+    job: &ParseJob,
+) -> Result<Vec<Document>, Failed> {
+    let broken = |e: std::io::Error| Failed::Worker(e.to_string());
+    let mut line = serde_json::to_vec(&Job::new(job)).map_err(|e| Failed::Worker(e.to_string()))?;
+    line.push(b'\n');
+    input.write_all(&line).await.map_err(broken)?;
+    input.flush().await.map_err(broken)?;
+
+    // JSON may take six bytes for one; sources and metadata come on top.
+    let mut left = (job.limits.max_text_bytes as u64).saturating_mul(6).saturating_add(64 << 20);
+    let mut documents = Vec::new();
+    loop {
+        line.clear();
+        (&mut *output).take(left).read_until(b'\n', &mut line).await.map_err(broken)?;
+        left = left.saturating_sub(line.len() as u64);
+        if line.last() != Some(&b'\n') {
+            let what = if left == 0 { "its answer is too long" } else { "it ended in mid-answer" };
+            return Err(Failed::Worker(what.to_owned()));
+        }
+        match serde_json::from_slice(&line) {
+            Ok(Reply::Document(mut document)) => {
+                // A worker that a file has taken over must not speak for another file.
+                document.source.uri.clone_from(&job.source.uri);
+                documents.push(*document);
+            }
+            Ok(Reply::Done {}) => return Ok(documents),
+            Ok(Reply::Failed(failure)) => return Err(Failed::File(failure.into_error())),
+            Err(error) => return Err(Failed::Worker(format!("its answer can't be understood: {error}"))),
+        }
     }
 }
 
@@ -256,7 +269,9 @@ fn cause_of_death(status: Option<ExitStatus>, words: &str, what: &str, limits: &
     }
     let ended = status.map_or_else(|| "still running".to_owned(), |s| s.to_string());
     let said = words.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or_default();
-    let said: String = said.chars().take(200).collect();
+    // The end of it, and nothing that a terminal would obey.
+    let said: Vec<char> = said.chars().filter(|c| !c.is_control()).collect();
+    let said: String = said[said.len().saturating_sub(200)..].iter().collect();
     Error::new(
         ErrorKind::InvalidInput,
         format!("its parser process failed: {what} ({ended}) {said}").trim_end().to_owned(),
