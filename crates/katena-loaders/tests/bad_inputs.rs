@@ -24,8 +24,11 @@ fn format(loader: &str) -> Option<Format> {
     })
 }
 
+/// Where a file is and what it claims to be, by name.
+type Files = BTreeMap<String, (PathBuf, Format)>;
+
 /// Every file that can be had: those in the folder, and all others made by the generator where Python is there.
-fn files() -> Option<(tempfile::TempDir, BTreeMap<String, (PathBuf, Format)>)> {
+fn files() -> Option<(tempfile::TempDir, Files)> {
     let folder = support::evals("bad_inputs")?;
     let made = tempfile::tempdir().unwrap();
     let mut files = BTreeMap::new();
