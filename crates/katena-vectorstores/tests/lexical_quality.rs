@@ -1,6 +1,8 @@
 //! How often the search by words puts the right passage first: XQuAD-en, 240 passages, 1,190 questions.
 #![expect(clippy::print_stderr, reason = "prints what it measures, or why it is skipped")]
 
+mod common;
+
 use std::io::Read;
 use std::path::Path;
 
@@ -59,4 +61,22 @@ async fn embedded() {
     let dir = tempfile::tempdir().expect("as expected");
     let store = katena_vectorstores::EmbeddedStore::open(dir.path().join("x.katena")).expect("as expected");
     assert!(recall_at_1("embedded", &store, &lines).await >= 0.91);
+}
+
+#[cfg(feature = "pgvector")]
+#[tokio::test]
+async fn real_postgres() {
+    let (Some(lines), Some(url)) = (lines(), common::url("KATENA_TEST_POSTGRES_URL")) else { return };
+    let options = katena_vectorstores::PgOptions::new(url).with_collection(common::fresh_name());
+    let store = katena_vectorstores::PgVectorStore::connect_with(options).await.unwrap();
+    assert!(recall_at_1("pgvector", &store, &lines).await >= 0.91);
+}
+
+#[cfg(feature = "qdrant")]
+#[tokio::test]
+async fn sub_qdrant() {
+    let (Some(lines), Some(url)) = (lines(), common::url("KATENA_TEST_QDRANT_URL")) else { return };
+    let options = katena_vectorstores::QdrantOptions::new(url).with_collection(common::fresh_name());
+    let store = katena_vectorstores::QdrantStore::connect_with(options).await.unwrap();
+    assert!(recall_at_1("qdrant", &store, &lines).await >= 0.91);
 }
