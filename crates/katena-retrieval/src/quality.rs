@@ -94,10 +94,11 @@ pub async fn measure(retriever: &dyn Retriever, questions: &[Judged], depth: usi
 /// # Errors
 /// Those of [`measure`].
 pub async fn table(retrievers: &[(&str, &dyn Retriever)], questions: &[Judged]) -> Result<String> {
-    let mut table = String::from("| retriever | R@1 | R@5 | MRR@10 |\n|---|---|---|---|\n");
+    let mut lines = vec!["| retriever | R@1 | R@5 | MRR@10 |".to_owned(), "|---|---|---|---|".to_owned()];
     for (name, retriever) in retrievers {
         let q = measure(*retriever, questions, 10).await?;
-        table.push_str(&format!("| {name} | {:.4} | {:.4} | {:.4} |\n", q.recall_at_1, q.recall_at_5, q.mrr));
+        lines.push(format!("| {name} | {:.4} | {:.4} | {:.4} |", q.recall_at_1, q.recall_at_5, q.mrr));
     }
-    Ok(table)
+    lines.push(String::new());
+    Ok(lines.join("\n"))
 }
