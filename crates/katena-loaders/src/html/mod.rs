@@ -19,6 +19,7 @@ use katena_core::{Document, Error, Result, Source};
 use crate::decode::{declared_in_html, decode};
 use crate::limits::Limits;
 use crate::parse::check_text;
+use crate::parser::took_too_long;
 use walk::{Keep, Walk};
 
 /// The readable text of a page: headings as `## Heading`, list items as `- item`, table rows as `cell | cell`.
@@ -42,10 +43,12 @@ fn read(text: &str, keep: Keep, limits: &Limits) -> Result<Walk> {
     let sink = Sink { walk: RefCell::new(Walk::new(keep)), limits, error: RefCell::new(None) };
     let tokenizer = Tokenizer::new(sink, TokenizerOpts { discard_bom: true, ..TokenizerOpts::default() });
     let queue = BufferQueue::default();
-    // Piece by piece, so that an error ends the work early.
+    // Piece by piece, so that an error ends the work early, and so does time: the tokenizer compares each attribute of a tag
+    // with all before it, which a tag of a million attributes makes long.
+    let begun = std::time::Instant::now();
     let mut rest = text;
     while !rest.is_empty() {
-        let mut cut = rest.len().min(256 << 10);
+        let mut cut = rest.len().min(16 << 10);
         while !rest.is_char_boundary(cut) {
             cut += 1;
         }
@@ -57,6 +60,9 @@ fn read(text: &str, keep: Keep, limits: &Limits) -> Result<Walk> {
         }
         if let Some(error) = tokenizer.sink.error.borrow_mut().take() {
             return Err(error);
+        }
+        if begun.elapsed() > limits.timeout {
+            return Err(took_too_long(limits.timeout));
         }
         rest = after;
     }
@@ -204,6 +210,11 @@ mod tests {
         let deep = "<div>".repeat(1000) + "deep";
         assert!(parse(deep.clone().into_bytes(), Source::new("d"), &limits).is_err());
         assert_eq!(text(&deep), "deep");
+        let limits = Limits::default().with_timeout(std::time::Duration::ZERO);
+        assert_eq!(
+            parse(b"late".to_vec(), Source::new("d"), &limits).unwrap_err().kind(),
+            katena_core::ErrorKind::Timeout
+        );
         let limits = Limits::default().with_max_text_bytes(100);
         assert!(parse("word ".repeat(100).into_bytes(), Source::new("d"), &limits).is_err());
     }
