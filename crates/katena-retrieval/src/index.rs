@@ -20,6 +20,37 @@ pub(crate) const SPLITTER_FACT: &str = "splitter";
 /// The records of what is in are those that the store keeps beside its vectors. For a store without any, name a place by
 /// [`with_records`](VectorIndex::with_records): ingesting into a durable store without durable records is refused, as
 /// nobody would know after a restart which chunks belong to which source.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use katena_core::fake::HashEmbedder;
+/// use katena_retrieval::VectorIndex;
+/// use katena_vectorstores::MemoryStore;
+/// # use katena_core::*;
+/// # #[derive(Debug)] struct Notes;
+/// # impl DocumentLoader for Notes {
+/// #     fn load(&self) -> DocumentStream {
+/// #         let note = Document::new("Cats sleep.\nDogs bark.", Source::new("notes.txt"));
+/// #         Box::pin(futures_util::stream::iter([Ok(note)]))
+/// #     }
+/// # }
+/// # #[derive(Debug)] struct Lines;
+/// # impl TextSplitter for Lines {
+/// #     fn split<'t>(&self, text: &'t str) -> Result<Vec<Chunk<'t>>> {
+/// #         let at = |line: &str| line.as_ptr() as usize - text.as_ptr() as usize;
+/// #         Ok(text.lines().map(|l| Chunk::of(text, at(l)..at(l) + l.len())).collect())
+/// #     }
+/// #     fn fingerprint(&self) -> String { "lines".into() }
+/// # }
+///
+/// let index = VectorIndex::new(MemoryStore::new(), HashEmbedder::new(256));
+/// let report = index.ingest(Notes, Lines).await?.complete()?;
+/// assert_eq!((report.added, report.chunks_embedded), (1, 2));
+///
+/// let found = index.retriever().top_k(1).retrieve(&Query::new("Do dogs bark?")).await?;
+/// assert_eq!(found[0].item.to_string(), "notes.txt, line 2: \"Dogs bark.\"");
+/// # Ok::<(), Error>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct VectorIndex {
     pub(crate) store: Arc<dyn VectorStore>,

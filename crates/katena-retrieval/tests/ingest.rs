@@ -1,4 +1,5 @@
 //! What ingestion does, counts and reports.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
@@ -267,7 +268,7 @@ async fn progress_and_cancelling() {
         .await
         .unwrap();
     assert_eq!(report.chunks_embedded, 3);
-    let heard = heard.lock().unwrap();
+    let heard = heard.lock().unwrap().clone();
     assert!(heard.is_sorted() && heard.last() == Some(&3) && heard.contains(&1), "{heard:?}");
 
     let context = Context::new();

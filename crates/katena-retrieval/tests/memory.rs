@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "common/lazy.rs"]
-#[allow(unreachable_pub, reason = "shared with an example")]
 mod lazy;
 
 #[tokio::test]

@@ -109,14 +109,14 @@ impl RecordStore for Forgetful {
 }
 
 /// Ingests so many megabytes (of 1,000,000 bytes).
-pub async fn ingest(megabytes: usize) -> Result<Arc<IngestReport>> {
+pub(crate) async fn ingest(megabytes: usize) -> Result<Arc<IngestReport>> {
     let store = Counting(StoreInfo::new("counting", Metric::Cosine), AtomicU64::new(0));
     let index = VectorIndex::new(store, HashEmbedder::new(384)).with_records(Forgetful::default());
     index.ingest(Lazy(megabytes * 1_000_000 / DOCUMENT), Pieces).mirror("made up").await?.complete()
 }
 
 /// Most memory that the process has had resident, in kB; none where the system does not tell.
-pub fn peak_kilobytes() -> Option<u64> {
+pub(crate) fn peak_kilobytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?.trim().parse().ok()
 }

@@ -84,7 +84,7 @@ impl Picky {
 #[derive(Debug)]
 struct Words;
 impl Tokenizer for Words {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "words"
     }
     fn count(&self, text: &str) -> usize {
