@@ -14,7 +14,7 @@ pub type DocumentStream = BoxStream<'static, Result<Document>>;
 /// Loads documents as a stream, so that memory stays bounded.
 ///
 /// # Contract
-/// - `loads_what_is_there`: every document, with text and a source that has a `uri`.
+/// - `loads_what_is_there`: every document, with its text (empty where the file has none) and a source that has a `uri`.
 /// - `loading_twice_is_the_same`: the same documents in the same order.
 /// - `parts_of_a_uri_come_together`: pages or rows of one `uri` follow each other without another in between.
 /// - `errors_name_their_document`: an `Err` item has the failed document's address in its context under `uri`. An `Err`
