@@ -120,3 +120,28 @@ async fn a_first_ingestion_crashed_twice() {
         }
     }
 }
+
+#[tokio::test]
+async fn two_at_once_on_one_index() {
+    let clean = World::new();
+    assert!(clean.ingest(after(), &never(), 64).await);
+    let expected = clean.state().await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(katena_vectorstores::EmbeddedStore::open(dir.path().join("two.katena")).unwrap());
+    for start in [Items::texts::<String>([]), before()] {
+        let first = VectorIndex::new(store.clone(), HashEmbedder::new(64));
+        let ingest = |items, batch| first.ingest(items, Lines("")).mirror("docs").with_batch(batch);
+        ingest(start, 3).await.unwrap().complete().map(drop).unwrap();
+        let (a, b) = futures_util::future::join(
+            std::future::IntoFuture::into_future(ingest(after(), 1)),
+            std::future::IntoFuture::into_future(ingest(after(), 4)),
+        )
+        .await;
+        a.and_then(|r| r.complete()).map(drop).unwrap();
+        b.and_then(|r| r.complete()).map(drop).unwrap();
+        let ids = recorded(&**first.records()).await;
+        assert_eq!(first.count().await.unwrap(), expected.1);
+        assert_eq!(contents(&*store, &ids).await, expected.0);
+    }
+}

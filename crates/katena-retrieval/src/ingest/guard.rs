@@ -18,7 +18,8 @@ impl Work {
             .with_context("store", index.store.info().engine.clone()));
         }
         let (ns, mine) = (&index.namespace, index.embedder_name());
-        let stored = index.store.count(&CountRequest::new().with_namespace(ns)).await?;
+        // Counted before the facts are read: whoever else is at work here sets the fact before its first chunk.
+        let stored = self.stored().await?;
         match index.records.fact(ns, EMBEDDER_FACT).await? {
             _ if rebuild == Rebuild::Always => self.throw_away("asked for".to_owned()).await?,
             Some(made_with) if made_with != mine => {
@@ -37,7 +38,7 @@ impl Work {
                 }
                 self.throw_away(what.to_owned()).await?;
             }
-            _ if stored == 0 && self.expects_chunks().await? => {
+            _ if stored == 0 && self.expects_chunks().await? && self.stored().await? == 0 => {
                 self.throw_away("the store was empty although the records name chunks".to_owned()).await?;
             }
             _ => {}
@@ -50,6 +51,10 @@ impl Work {
             self.report().splitter_was = before;
         }
         Ok(())
+    }
+
+    async fn stored(&self) -> Result<u64> {
+        self.index.store.count(&CountRequest::new().with_namespace(&self.index.namespace)).await
     }
 
     /// True if some source is recorded as completely in, with chunks.

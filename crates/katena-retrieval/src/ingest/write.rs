@@ -104,8 +104,16 @@ impl Work {
         };
         match finished.await {
             Ok(gone) => {
-                let ns = &self.index.namespace;
-                self.index.records.put(ns, of.after.clone().with_complete()).await?;
+                let (records, ns) = (&self.index.records, &self.index.namespace);
+                let now = records.get(ns, &source.uri).await?;
+                if now.is_none_or(|r| r.hash != of.after.hash) {
+                    // Nothing is taken back: the chunks may be the other one's by now, and its record names them.
+                    let error =
+                        Error::new(ErrorKind::Unavailable, "somebody else changed the index meanwhile");
+                    self.failed(source, error);
+                    return Ok(());
+                }
+                records.put(ns, of.after.clone().with_complete()).await?;
                 let replaced = before.is_some_and(|r| r.complete);
                 self.count(|r| {
                     r.chunks_removed += gone;
