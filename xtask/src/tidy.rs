@@ -34,14 +34,14 @@ const PICTURE: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// At the top, beside the packages below `tests/`, `benches/` and `examples/`: nothing may depend on these.
+/// At the top, beside the packages below `tests/`, `benches/`, `examples/` and `docs/`: nothing may depend on these.
 const TOP: &[&str] = &["katena-cli", "xtask"];
 
 /// Packages that are no part of the product: they may use anything, and nothing may use them.
 fn is_outside(package: &Value) -> bool {
     let manifest = text(package, "manifest_path");
     let root = workspace::root();
-    ["tests", "benches", "examples"].iter().any(|dir| Path::new(manifest).starts_with(root.join(dir)))
+    ["tests", "benches", "examples", "docs"].iter().any(|dir| Path::new(manifest).starts_with(root.join(dir)))
 }
 
 /// Crates that open HTTP connections; only katena-http names one.

@@ -1,0 +1,179 @@
+//! `katena ask`.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use katena_chains::{Answer, AnswerKind, CitationOrigin, Question, RetrievalQa};
+use katena_core::{ChainExt as _, ChatRequest, Context, Event, Labels, Run, Streamed};
+use serde_json::{Value, json};
+
+use crate::args::Ask;
+use crate::engine::{self, Lazy};
+use crate::failure::{Exit, Failure, Result};
+use crate::index::{self, Ready};
+use crate::output::{self, Timings};
+use crate::progress::{Progress, Quiet};
+
+/// Brings the index up to date, finds the passages, shows them, and lets the model answer from them.
+pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
+    let start = Instant::now();
+    args.question = args.question.trim().to_owned();
+    if args.question.is_empty() {
+        return Err(Failure::set_up("the question has no words"));
+    }
+    let progress = Progress::new(if args.documents.quiet { Quiet::Yes } else { Quiet::No });
+    // Files first: a model that can't be had should be known before the documents are read.
+    let (args, chat) = index::blocking(move || {
+        let chat = engine::chat(&args, progress)?;
+        Ok((args, chat))
+    })
+    .await?;
+    let ready = index::ready(&args.documents, &context, progress).await?;
+
+    let request = ChatRequest::default().with_max_tokens(args.max_tokens).with_temperature(0.0);
+    let retriever = ready.index.retriever().top_k(usize::from(args.top_k));
+    let qa = RetrievalQa::new(Lazy(chat.clone()), retriever)
+        .with_passages(args.top_k.into())
+        .with_request(request);
+    let run = Run::from(context.with_labels(Labels::new().with("feature", "ask")));
+
+    let mut timings = Timings {
+        embedder_load: Some(ready.embedder_load),
+        ingest: Some(ready.ingest),
+        ..Timings::default()
+    };
+    let mut asked = Instant::now();
+    let mut screen = Screen::new(&args);
+    let mut answer = None;
+    let mut stream = qa.stream_with(Question::new(&args.question), run);
+    while let Some(item) = stream.next().await {
+        match item? {
+            Streamed::Event(event) => match event.event {
+                Event::Sources(sources) => {
+                    timings.retrieval = Some(asked.elapsed());
+                    asked = Instant::now();
+                    screen.found(&sources)?;
+                }
+                Event::Text(text) => {
+                    if timings.first_token.is_none() {
+                        let loading = chat.loading().unwrap_or_default();
+                        timings.first_token = Some(asked.elapsed().saturating_sub(loading));
+                        timings.total_to_first_token = Some(start.elapsed());
+                    }
+                    screen.text(&text)?;
+                }
+                _ => {}
+            },
+            Streamed::Output(output) => answer = Some(output),
+        }
+    }
+    drop(stream);
+    let answer = answer.ok_or_else(|| Failure::failed("the answer did not come to its end"))?;
+    timings.model_load = chat.loading();
+    timings.generation = Some(asked.elapsed().saturating_sub(timings.model_load.unwrap_or_default()));
+    if answer.kind == AnswerKind::NothingRelevant {
+        // No model was asked: there is no such time.
+        (timings.first_token, timings.generation, timings.total_to_first_token) = (None, None, None);
+    }
+    timings.total = Some(start.elapsed());
+    if args.documents.json {
+        output::print_json(&object(&args, &ready, &answer, &timings, chat.name()))?;
+    } else {
+        screen.end(&answer)?;
+        progress.note(&timings.line(answer.usage));
+    }
+    Ok(if answer.found { Exit::Done } else { Exit::NotFound })
+}
+
+/// What a person sees on stdout.
+struct Screen {
+    json: bool,
+    quiet: bool,
+    shown: String,
+}
+
+impl Screen {
+    fn new(args: &Ask) -> Self {
+        Self { json: args.documents.json, quiet: args.documents.quiet, shown: String::new() }
+    }
+
+    fn print(&self, text: &str) -> Result<()> {
+        if self.json { Ok(()) } else { output::print(text) }
+    }
+
+    /// The places of the passages, before the model starts.
+    fn found(&self, sources: &[katena_core::Scored<katena_core::Document>]) -> Result<()> {
+        if sources.is_empty() || self.quiet {
+            return Ok(());
+        }
+        let mut text = String::from("Found:\n");
+        for (n, source) in sources.iter().enumerate() {
+            let _ = writeln!(text, "[{}] {}", n + 1, output::place(&source.item.source));
+        }
+        self.print(&format!("{text}\nAnswer:\n"))
+    }
+
+    fn text(&mut self, text: &str) -> Result<()> {
+        let text = output::printable(text);
+        self.shown.push_str(&text);
+        self.print(&text)
+    }
+
+    fn end(&self, answer: &Answer) -> Result<()> {
+        let mut text = String::from("\n");
+        if answer.kind == AnswerKind::DeclinedByModel && !answer.text.contains("Not in the documents") {
+            text.push_str("Not in the documents, as the model reads them.\n");
+        }
+        if !answer.sources.is_empty() {
+            text.push_str(if answer.found { "\nSources:\n" } else { "\nNearest passages:\n" });
+            text.push_str(&output::sources_text(answer));
+        }
+        self.print(&text)
+    }
+}
+
+/// The object that `--json` prints.
+fn object(args: &Ask, ready: &Ready, answer: &Answer, timings: &Timings, model: &str) -> Value {
+    let cited = |n: usize| answer.citations.iter().any(|c| c.number == n);
+    let sources: Vec<_> = answer
+        .sources
+        .iter()
+        .map(|p| output::source_json(p.number, &p.document, p.score, cited(p.number)))
+        .collect();
+    let citations: Vec<_> = answer
+        .citations
+        .iter()
+        .filter_map(|c| {
+            let passage = answer.sources.iter().find(|p| p.number == c.number)?;
+            let source = &passage.document.source;
+            Some(json!({
+                "number": c.number,
+                "origin": match c.origin {
+                    CitationOrigin::NamedByModel => "named_by_model",
+                    _ => "matched_by_text",
+                },
+                "at": c.at,
+                "uri": source.uri, "page": source.page, "lines": source.lines, "span": source.span,
+                "quote": passage.document.text,
+            }))
+        })
+        .collect();
+    json!({
+        "question": args.question,
+        "found": answer.found,
+        "outcome": answer.kind,
+        "answer": answer.text,
+        "sources": sources,
+        "citations": citations,
+        "model": model,
+        "embedder": ready.embedder,
+        "path": ready.folder,
+        "store": ready.store,
+        "namespace": ready.namespace,
+        "rebuilt_because_of": ready.report.rebuilt,
+        "counts": output::counts_json(&ready.report, answer.usage),
+        "failed": output::failed_json(&ready.report),
+        "seconds": timings,
+    })
+}
