@@ -3,7 +3,7 @@
 //! | store | feature | where the data live | search by words |
 //! |---|---|---|---|
 //! | [`MemoryStore`] | always | this process | BM25 |
-//! | [`EmbeddedStore`] | `embedded` (default) | one SQLite file | FTS5, BM25 |
+//! | `EmbeddedStore` | `embedded` (default) | one SQLite file | FTS5, BM25 |
 //! | `PgVectorStore` | `pgvector` | PostgreSQL with pgvector | BM25 |
 //! | `QdrantStore` | `qdrant` | a Qdrant server | BM25 by sparse vectors |
 //!

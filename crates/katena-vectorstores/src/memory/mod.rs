@@ -2,7 +2,7 @@
 
 mod lexical;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -130,6 +130,16 @@ impl Space {
         true
     }
 
+    fn remove_many(&mut self, ids: &[String]) {
+        let keys: HashSet<i64> = ids.iter().filter_map(|id| self.keys.remove(id)).collect();
+        for key in &keys {
+            if let Some((document, _)) = self.matrix.get(*key) {
+                self.lexical.remove(*key, &document.text);
+            }
+        }
+        self.matrix.retain(|key| !keys.contains(&key));
+    }
+
     fn fitting<'s>(&'s self, filter: &'s Filter) -> impl Iterator<Item = &'s String> {
         let fits = |key: i64| self.matrix.get(key).is_some_and(|(d, _)| filter.matches(&d.metadata));
         self.keys.iter().filter(move |(_, key)| fits(**key)).map(|(id, _)| id)
@@ -184,9 +194,7 @@ impl VectorStore for MemoryStore {
             }
             Selector::Filter(filter) => {
                 let ids: Vec<String> = space.fitting(filter).cloned().collect();
-                for id in &ids {
-                    space.remove(id);
-                }
+                space.remove_many(&ids);
             }
             Selector::All => {
                 spaces.remove(&request.namespace);
