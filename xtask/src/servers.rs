@@ -138,8 +138,7 @@ impl Servers {
     fn llama(&mut self, model: &Path) -> Result<()> {
         let port = free_port()?;
         let mut server = python(&tools::llama_server()?, "llama_server.py");
-        server.env("LLAMA_MODEL", model).env("LLAMA_BIND", "127.0.0.1").env("LLAMA_PORT", port.to_string());
-        server.env("OMP_WAIT_POLICY", "PASSIVE");
+        server.arg(model).args(["--port", &port.to_string()]).env("OMP_WAIT_POLICY", "PASSIVE");
         self.run("llama", &server, "TERM", || http_status(port, "/health") == Some(200))?;
         self.urls.push(("KATENA_TEST_LLAMA_SERVER_URL", format!("http://127.0.0.1:{port}")));
         Ok(())
@@ -150,7 +149,7 @@ impl Servers {
         let port = free_port()?;
         let mut server = Command::new(node);
         server.arg(script).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-f"]);
-        server.arg(workspace::root().join("tools/servers/aimock-fixtures"));
+        server.arg(workspace::root().join("tools/servers/aimock"));
         server.args(["--validate-on-load", "--strict"]);
         self.run("aimock", &server, "TERM", || http_status(port, "/v1/models").is_some())?;
         self.urls.push(("KATENA_TEST_AIMOCK_URL", format!("http://127.0.0.1:{port}")));
