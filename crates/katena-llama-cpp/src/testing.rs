@@ -119,7 +119,8 @@ pub(crate) fn bert_tensors() -> Vec<(String, Vec<u64>, Vec<f32>)> {
     let mut add = |name: String, shape: Vec<u64>| {
         let count = shape.iter().product::<u64>() as usize;
         let seed = all.len() as u64 + 7;
-        let values = if name.contains("LayerNorm.weight") { vec![1.0; count] } else { numbers(seed, count, 0.5) };
+        let values =
+            if name.contains("LayerNorm.weight") { vec![1.0; count] } else { numbers(seed, count, 0.5) };
         all.push((name, shape, values));
     };
     add("embeddings.word_embeddings.weight".into(), vec![BERT_WORDS.len() as u64, 8]);
@@ -154,7 +155,10 @@ pub(crate) fn safetensors(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
     for (name, shape, values) in tensors {
         let start = data.len();
         values.iter().for_each(|x| data.extend(x.to_le_bytes()));
-        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}));
+        header.insert(
+            name.clone(),
+            json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}),
+        );
     }
     let header = serde_json::to_vec(&header).unwrap();
     [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
@@ -177,4 +181,19 @@ pub(crate) fn bert_folder(folder: &Path) {
     )
     .unwrap();
     std::fs::write(folder.join("model.safetensors"), safetensors(&bert_tensors())).unwrap();
+}
+
+/// The real embedder, if it is there; panics without it if `KATENA_REQUIRE_MODELS=1`.
+pub(crate) fn embed_model() -> Option<PathBuf> {
+    let cache = std::env::var_os("KATENA_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/katena")))?;
+    let path = std::env::var_os("KATENA_TEST_EMBED_MODEL")
+        .map_or_else(|| cache.join("models/all-minilm-l6-v2-f16.gguf"), PathBuf::from);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("KATENA_REQUIRE_MODELS").is_none_or(|v| v != "1"), "no test embedder");
+    eprintln!("skipped: no test embedder; set KATENA_TEST_EMBED_MODEL, or put it at {}", path.display());
+    None
 }

@@ -108,7 +108,9 @@ impl LlamaChat {
         memory::check(estimate, options.memory_limit, total).map_err(named)?;
         let causal = header.flag(&format!("{}.attention.causal", header.architecture().map_err(named)?));
         if causal == Some(false) {
-            return Err(named(Error::unsupported("this model makes vectors, not answers; load it as an embedder")));
+            return Err(named(Error::unsupported(
+                "this model makes vectors, not answers; load it as an embedder",
+            )));
         }
 
         let model = Arc::new(load_model(path, &header, options.gpu_layers, options.progress.clone())?);

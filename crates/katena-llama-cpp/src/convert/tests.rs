@@ -17,9 +17,9 @@ fn fails(folder: &tempfile::TempDir) -> Error {
     let out = folder.path().join("out.gguf");
     let error = bert_to_gguf(folder.path(), &out).unwrap_err();
     assert!(!out.exists(), "nothing half made");
-    let left = std::fs::read_dir(folder.path()).unwrap().filter(|e| {
-        e.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().ends_with(".gguf"))
-    });
+    let left = std::fs::read_dir(folder.path())
+        .unwrap()
+        .filter(|e| e.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().ends_with(".gguf")));
     assert_eq!(left.count(), 0, "no temporary file is left");
     error
 }
@@ -40,7 +40,10 @@ async fn a_tiny_model_embeds() {
     assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap(), "same input, same bytes");
     let header = Header::read(&a, Keep::Vocabulary).unwrap();
     let words = header.texts("tokenizer.ggml.tokens").unwrap();
-    assert_eq!(words[2..9], ["[CLS]", "[SEP]", "[MASK]", "\u{2581}hello", "\u{2581}world", "ing", "\u{2581}sing"]);
+    assert_eq!(
+        words[2..9],
+        ["[CLS]", "[SEP]", "[MASK]", "\u{2581}hello", "\u{2581}world", "ing", "\u{2581}sing"]
+    );
     assert!(!header.tensors.iter().any(|t| t.contains("pooler")));
 
     let embedder = LlamaEmbedder::load(&a, EmbedderOptions::new().with_threads(1)).unwrap();

@@ -95,7 +95,11 @@ fn hostile_counts_and_lengths_allocate_nothing() {
         head(0, 1, &(1u64 << 62).to_le_bytes()),
         head(0, 1, &pair("k", code::STRING, &many.to_le_bytes())),
         head(0, 1, &pair("k", code::ARRAY, &[&code::U32.to_le_bytes()[..], &many.to_le_bytes()].concat())),
-        head(0, 1, &pair("k", code::ARRAY, &[&code::U32.to_le_bytes()[..], &(1u64 << 62).to_le_bytes()].concat())),
+        head(
+            0,
+            1,
+            &pair("k", code::ARRAY, &[&code::U32.to_le_bytes()[..], &(1u64 << 62).to_le_bytes()].concat()),
+        ),
         head(0, 1, &pair("k", code::ARRAY, &[&code::STRING.to_le_bytes()[..], &many.to_le_bytes()].concat())),
         head(0, 1, &pair("k", code::ARRAY, &[&code::ARRAY.to_le_bytes()[..], &1u64.to_le_bytes()].concat())),
         head(0, 1, &pair("k", 99, &[0; 16])),

@@ -2,6 +2,8 @@
 
 mod pieces;
 mod table;
+#[cfg(test)]
+mod tests;
 mod wordpiece;
 
 pub(crate) use pieces::PieceTokenizer;
