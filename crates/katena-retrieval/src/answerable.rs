@@ -52,9 +52,9 @@ pub struct Verdict {
 }
 
 impl Answerability {
-    /// For all-MiniLM-L6-v2: sure from 0.45, maybe from 0.36 if 0.65 of the words are known.
+    /// For all-MiniLM-L6-v2: sure from 0.45, maybe from 0.36 if 0.55 of the words are known.
     pub fn minilm() -> Self {
-        Self { sure: 0.45, maybe: 0.36, least: 0.65 }
+        Self { sure: 0.45, maybe: 0.36, least: 0.55 }
     }
 
     /// From this similarity on the documents can answer, whatever the words.
