@@ -32,10 +32,16 @@ fn all_vectors_at_every_split() {
         let body = base64::prelude::BASE64_STANDARD.decode(vector["body_b64"].as_str().unwrap()).unwrap();
         let (events, retry) = decode([&body[..]]);
         let expected = vector["events"].as_array().unwrap();
-        assert_eq!(events.len(), expected.len(), "{name}");
+        // Of a long row of events the vector lists the first ones and says how many there are.
+        let count = vector["n"].as_u64().unwrap_or(expected.len() as u64);
+        assert_eq!(events.len() as u64, count, "{name}");
+        assert!(count == expected.len() as u64 || vector["events_truncated"] == true, "{name}");
         for (event, expected) in events.iter().zip(expected) {
             assert_eq!(event.event, expected["event"].as_str().unwrap(), "{name}");
-            assert_eq!(event.data, expected["data"].as_str().unwrap(), "{name}");
+            match expected["data_len"].as_u64() {
+                Some(length) => assert_eq!(event.data.len() as u64, length, "{name}"),
+                None => assert_eq!(event.data, expected["data"].as_str().unwrap(), "{name}"),
+            }
             if let Some(id) = expected.get("id") {
                 assert_eq!(event.id.as_deref(), id.as_str(), "{name}");
             }
