@@ -89,6 +89,12 @@ pub(crate) struct Documents {
     #[arg(long, value_name = "GLOB", help_heading = "Index")]
     pub(crate) glob: Vec<String>,
 
+    /// How near (cosine, -1 to 1) the best passage must be for a question to count as answered
+    ///
+    /// By default fitted to all-MiniLM-L6-v2; with another embedder every question counts unless this is given.
+    #[arg(long, value_name = "COSINE", allow_negative_numbers = true, help_heading = "Index")]
+    pub(crate) min_similarity: Option<f32>,
+
     /// No progress, no notes, no timings; errors are still printed
     #[arg(long, short, help_heading = "Output")]
     pub(crate) quiet: bool,

@@ -32,7 +32,7 @@ pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
     let ready = index::ready(&args.documents, &context, progress).await?;
 
     let request = ChatRequest::default().with_max_tokens(args.max_tokens).with_temperature(0.0);
-    let retriever = ready.index.retriever().top_k(usize::from(args.top_k));
+    let retriever = ready.retriever(args.top_k, args.documents.min_similarity);
     let qa = RetrievalQa::new(Lazy(chat.clone()), retriever)
         .with_passages(args.top_k.into())
         .with_request(request);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use katena_core::{Context, VectorStore};
 use katena_loaders::{DirectoryLoader, ProcessParser};
-use katena_retrieval::{IngestReport, VectorIndex};
+use katena_retrieval::{Answerability, FusedRetriever, IngestReport, VectorIndex};
 use katena_splitters::RecursiveSplitter;
 use katena_sqlite::{Database, SqliteRecords};
 use katena_vectorstores::{EmbeddedStore, PgVectorStore, QdrantOptions, QdrantStore};
@@ -18,9 +18,9 @@ use crate::progress::Progress;
 use crate::{cache, engine, output};
 
 /// Tokens of a chunk, in the embedder's own: four of them, the instruction and the question stay under 700.
-const CHUNK_TOKENS: usize = 120;
+const CHUNK_TOKENS: usize = 130;
 /// Tokens that a chunk shares with the one before it.
-const OVERLAP_TOKENS: usize = 24;
+const OVERLAP_TOKENS: usize = 26;
 /// Characters of a chunk where the embedder has no tokenizer.
 const CHUNK_CHARS: usize = 480;
 
@@ -35,6 +35,22 @@ pub(crate) struct Ready {
     pub(crate) embedder: String,
     pub(crate) embedder_load: Duration,
     pub(crate) ingest: Duration,
+}
+
+impl Ready {
+    /// Searches by meaning and by words, and judges whether the documents can answer: by the similarity that was asked
+    /// for, or by what is known of the default embedder. Of others nothing is known.
+    pub(crate) fn retriever(&self, top_k: u8, min_similarity: Option<f32>) -> FusedRetriever {
+        let retriever = self.index.retriever().top_k(top_k.into());
+        let known = Answerability::minilm();
+        match min_similarity {
+            Some(least) => retriever.with_answerability(known.with_sure(least).with_maybe(least)),
+            None if self.embedder.to_lowercase().contains("minilm-l6-v2") => {
+                retriever.with_answerability(known)
+            }
+            None => retriever,
+        }
+    }
 }
 
 /// Where an index is kept.
@@ -154,7 +170,7 @@ pub(crate) async fn ready(documents: &Documents, context: &Context, progress: Pr
     let start = Instant::now();
     let _lock = lock(&place, progress).await?;
     let (store, records) = open(&place).await?;
-    let mut index = VectorIndex::new(store, embedder.clone()).with_namespace(&key);
+    let mut index = VectorIndex::new(store, embedder.clone()).with_namespace(&key).with_titles();
     if let Some(records) = records {
         index = index.with_records(records);
     }

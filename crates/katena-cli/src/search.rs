@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use katena_core::{Context, Query, Retriever as _, Usage};
+use katena_core::{Context, Query, Usage};
 use serde_json::{Value, json};
 
 use crate::args::{Ingest, Search};
@@ -21,32 +21,36 @@ pub(crate) async fn search(args: Search, context: Context) -> Result<Exit> {
     let progress = Progress::new(if args.documents.quiet { Quiet::Yes } else { Quiet::No });
     let ready = index::ready(&args.documents, &context, progress).await?;
     let asked = Instant::now();
-    let retriever = ready.index.retriever().top_k(usize::from(args.top_k));
-    let found = retriever.retrieve(&Query::new(args.question.trim()).with_context(context)).await?;
+    let retriever = ready.retriever(args.top_k, args.documents.min_similarity);
+    let result = retriever.search(&Query::new(args.question.trim()).with_context(context)).await?;
+    let found = !result.hits.is_empty() && result.verdict.is_none_or(|v| v.answerable);
     let mut timings = times(&ready);
     timings.retrieval = Some(asked.elapsed());
     timings.total = Some(start.elapsed());
+    let hits = result.hits.iter().enumerate().map(|(n, hit)| (n + 1, hit));
     if args.documents.json {
-        let sources: Vec<_> = found
-            .iter()
-            .enumerate()
-            .map(|(n, s)| output::source_json(n + 1, &s.item, s.score, false))
-            .collect();
+        let sources: Vec<_> =
+            hits.map(|(n, hit)| output::source_json(n, &hit.document, hit.score, false)).collect();
         let mut object = about(&ready, &timings);
         object["question"] = json!(args.question);
-        object["found"] = json!(!found.is_empty());
+        object["found"] = json!(found);
+        object["similarity"] = json!(result.verdict.map(|v| v.similarity));
         object["sources"] = json!(sources);
         output::print_json(&object)?;
     } else {
         let mut text = String::new();
-        for (n, s) in found.iter().enumerate() {
-            let (place, quote) = (output::place(&s.item.source), output::quote(&s.item.text));
-            let _ = writeln!(text, "[{}] {place}  ({:.3})\n    {quote}", n + 1, s.score);
+        if !found {
+            text.push_str("Not in the documents.\n");
+            text.push_str(if result.hits.is_empty() { "" } else { "\nNearest passages:\n" });
         }
-        output::print(if found.is_empty() { "Not in the documents.\n" } else { &text })?;
+        for (n, hit) in hits {
+            let (place, quote) = (output::place(&hit.document.source), output::quote(&hit.document.text));
+            let _ = writeln!(text, "[{n}] {place}  ({:.3})\n    {quote}", hit.score);
+        }
+        output::print(&text)?;
         progress.note(&timings.line(Usage::default()));
     }
-    Ok(if found.is_empty() { Exit::NotFound } else { Exit::Done })
+    Ok(if found { Exit::Done } else { Exit::NotFound })
 }
 
 /// Brings the index up to date.
