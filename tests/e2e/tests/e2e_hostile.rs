@@ -64,7 +64,10 @@ fn the_hostile_set_is_survived() {
     assert!([0, 4].contains(&answer.code), "{answer:#?}");
     let counts = &answer.json["counts"]["documents"];
     let sum: u64 = ["added", "empty", "failed"].iter().map(|k| counts[k].as_u64().unwrap()).sum();
-    assert!(sum > names.len() as u64, "each is read, empty or failed: {counts} of {}", names.len());
+    // A table without rows holds no document, and the good one was there before.
+    let rowless = names.iter().filter(|n| ["empty.csv", "only_header.csv"].contains(&n.as_str())).count();
+    let expected = (names.len() - rowless + 1) as u64;
+    assert!(sum >= expected, "each is read, empty or failed: {counts} of {expected}");
     for row in answer.json["failed"].as_array().unwrap() {
         assert!(!row["uri"].as_str().unwrap().is_empty() && !row["reason"].as_str().unwrap().is_empty());
     }
