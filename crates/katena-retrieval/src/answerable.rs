@@ -24,7 +24,7 @@ const EMPTY_WORDS: &str = "a an the of in on at to for from by with and or but i
 /// Answerable is what has `similarity ≥ sure`, or `similarity ≥ maybe` and `known ≥ least`.
 ///
 /// Cosines mean different things to different embedders: the values of [`minilm`](Answerability::minilm) hold for
-/// all-MiniLM-L6-v2 with chunks of 100 to 200 tokens. No threshold recognises a question about a known subject of which
+/// all-MiniLM-L6-v2 with chunks of about 100 tokens under titles. No threshold recognises a question about a known subject of which
 /// the documents leave out one fact ("the password of the guest network").
 ///
 /// ```

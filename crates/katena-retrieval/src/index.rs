@@ -92,8 +92,8 @@ impl VectorIndex {
     /// by what its document is about. The chunk's text in the store stays the exact slice. An index with titles and one
     /// without do not mix.
     ///
-    /// On 60 questions to a handbook cut into chunks of 130 tokens the right passage was among four 58 times with titles,
-    /// 56 times without.
+    /// With all-MiniLM-L6-v2 and a handbook cut into chunks of 100 tokens, the right passage of 60 questions was among four
+    /// 56 times with titles and 55 times without, and questions without an answer were told apart slightly better.
     pub fn with_titles(mut self) -> Self {
         self.titles = true;
         self
