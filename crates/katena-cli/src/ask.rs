@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
-use katena_chains::{Answer, AnswerKind, CitationOrigin, Question, RetrievalQa};
-use katena_core::{ChainExt as _, ChatRequest, Context, Event, Labels, Run, Streamed};
+use katena_chains::{Answer, AnswerKind, CitationOrigin, Passage, Question, RetrievalQa};
+use katena_core::{
+    ChainExt as _, ChatRequest, Context, Document, Event, Labels, Query, Retriever, Run, Scored, Streamed,
+};
 use serde_json::{Value, json};
 
 use crate::args::Ask;
@@ -32,18 +34,23 @@ pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
     let ready = index::ready(&args.documents, &context, progress).await?;
 
     let request = ChatRequest::default().with_max_tokens(args.max_tokens).with_temperature(0.0);
-    let retriever = ready.retriever(args.top_k, args.documents.min_similarity);
-    let qa = RetrievalQa::new(Lazy(chat.clone()), retriever)
-        .with_passages(args.top_k.into())
-        .with_request(request);
+    let mut asked = Instant::now();
+    let query = Query::new(&args.question).with_context(context.clone());
+    let found = ready.retriever(args.top_k, args.documents.min_similarity).search(&query).await?;
+    let retrieval = asked.elapsed();
+    let answerable = found.verdict.is_none_or(|v| v.answerable);
+    let hits: Vec<_> = found.hits.into_iter().map(|hit| Scored::new(hit.document, hit.score)).collect();
+    let passages = Passages(if answerable { hits.clone() } else { Vec::new() });
+    let qa =
+        RetrievalQa::new(Lazy(chat.clone()), passages).with_passages(args.top_k.into()).with_request(request);
     let run = Run::from(context.with_labels(Labels::new().with("feature", "ask")));
 
     let mut timings = Timings {
         embedder_load: Some(ready.embedder_load),
         ingest: Some(ready.ingest),
+        retrieval: Some(retrieval),
         ..Timings::default()
     };
-    let mut asked = Instant::now();
     let mut screen = Screen::new(&args);
     let mut answer = None;
     let mut stream = qa.stream_with(Question::new(&args.question), run);
@@ -51,7 +58,6 @@ pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
         match item? {
             Streamed::Event(event) => match event.event {
                 Event::Sources(sources) => {
-                    timings.retrieval = Some(asked.elapsed());
                     asked = Instant::now();
                     screen.found(&sources)?;
                 }
@@ -69,7 +75,12 @@ pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
         }
     }
     drop(stream);
-    let answer = answer.ok_or_else(|| Failure::failed("the answer did not come to its end"))?;
+    let mut answer = answer.ok_or_else(|| Failure::failed("the answer did not come to its end"))?;
+    if answer.sources.is_empty() {
+        // Nothing was near enough to answer from; what was nearest is shown all the same, for the reader to judge.
+        let numbered = hits.into_iter().enumerate();
+        answer.sources = numbered.map(|(n, s)| Passage::new(n + 1, s.item, s.score)).collect();
+    }
     timings.model_load = chat.loading();
     timings.generation = Some(asked.elapsed().saturating_sub(timings.model_load.unwrap_or_default()));
     if answer.kind == AnswerKind::NothingRelevant {
@@ -84,6 +95,17 @@ pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
         progress.note(&timings.line(answer.usage));
     }
     Ok(if answer.found { Exit::Done } else { Exit::NotFound })
+}
+
+/// What was found, as the retriever of the chain: the search is done once, and its verdict is known before.
+#[derive(Debug)]
+struct Passages(Vec<Scored<Document>>);
+
+#[async_trait::async_trait]
+impl Retriever for Passages {
+    async fn retrieve(&self, _query: &Query) -> katena_core::Result<Vec<Scored<Document>>> {
+        Ok(self.0.clone())
+    }
 }
 
 /// What a person sees on stdout.
@@ -103,7 +125,7 @@ impl Screen {
     }
 
     /// The places of the passages, before the model starts.
-    fn found(&self, sources: &[katena_core::Scored<katena_core::Document>]) -> Result<()> {
+    fn found(&self, sources: &[Scored<Document>]) -> Result<()> {
         if sources.is_empty() || self.quiet {
             return Ok(());
         }

@@ -97,7 +97,7 @@ fn people_see_places_then_the_answer_then_quotes() {
 
 #[test]
 fn thirty_questions_find_their_source() {
-    let mut hits = 0;
+    let (mut hits, mut answered) = (0, 0);
     let all = questions("answerable");
     assert_eq!(all.len(), 30);
     for q in &all {
@@ -107,19 +107,22 @@ fn thirty_questions_find_their_source() {
         };
         let found = run(&mut katena);
         let source = q["source"].as_str().unwrap();
-        // What `ask` would refuse is no hit.
-        let hit = found.code == 0
-            && found.json["sources"].as_array().into_iter().flatten().any(|s| {
-                s["uri"].as_str().unwrap().ends_with(source)
-                    && holds(s["quote"].as_str().unwrap(), q["answer"].as_str().unwrap())
-            });
+        let hit = found.json["sources"].as_array().into_iter().flatten().any(|s| {
+            s["uri"].as_str().unwrap().ends_with(source)
+                && holds(s["quote"].as_str().unwrap(), q["answer"].as_str().unwrap())
+        });
         if !hit {
             eprintln!("missed: {} ({source}: {})", q["question"], q["answer"]);
         }
         hits += u32::from(hit);
+        answered += u32::from(found.code == 0);
     }
-    eprintln!("the right source is among the 4, and its quote holds the answer: {hits} of 30");
+    eprintln!(
+        "the right source is among the 4, and its quote holds the answer: {hits} of 30; refused: {}",
+        30 - answered
+    );
     assert!(hits >= 28);
+    assert!(answered >= 26, "{answered} of 30 were held to be answerable");
 }
 
 #[test]

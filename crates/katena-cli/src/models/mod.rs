@@ -147,6 +147,7 @@ pub(crate) fn embedder(progress: Progress) -> Result<PathBuf> {
     obtain(&EMBEDDER, &folder, progress)?;
     let _lock = cache::lock(&folder.join(".lock"), "another katena is preparing the models", progress)?;
     if !check::is_remembered(&gguf) {
+        sweep(&folder);
         convert(&folder, &gguf, progress)?;
     }
     Ok(gguf)
@@ -208,7 +209,19 @@ fn obtain(model: &Model, folder: &Path, progress: Progress) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    sweep(folder);
     fetch::fetch(model, folder, progress).map_err(|why| not_reachable(model, &missing, folder, &why))
+}
+
+/// Removes what a killed run left half done; the caller holds the lock, so it's nobody's.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(".fetch-") || name.starts_with(".convert-") {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The files that are not there. One that is there and is another one is an error, with both hashes: it may be the
