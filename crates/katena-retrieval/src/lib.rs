@@ -12,6 +12,4 @@ mod retrieve;
 pub use answerable::{Answerability, Verdict};
 pub use index::VectorIndex;
 pub use ingest::{Ingest, IngestProgress, IngestReport, LongChunks, ProgressFn};
-#[cfg(feature = "sqlite")]
-pub use katena_sqlite::SqliteRecords;
 pub use retrieve::{DenseRetriever, Found, FusedHit, FusedRetriever, LexicalRetriever};

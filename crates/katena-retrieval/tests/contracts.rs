@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use katena_core::fake::HashEmbedder;
 use katena_core::{Chunk, Document, DocumentLoader, DocumentStream, Result, TextSplitter};
-use katena_retrieval::{SqliteRecords, VectorIndex};
-use katena_sqlite::Database;
+use katena_retrieval::VectorIndex;
 use katena_vectorstores::MemoryStore;
 
 #[derive(Debug)]
@@ -40,12 +39,4 @@ katena_testkit::retriever_contract!(lexical, async { index().await.lexical() });
 katena_testkit::retriever_contract!(fused, async { index().await.retriever() });
 katena_testkit::retriever_contract!(shared, async {
     Arc::new(index().await.retriever()) as Arc<dyn katena_core::Retriever>
-});
-
-katena_testkit::record_store_contract!(sqlite, async {
-    let dir = tempfile::tempdir().unwrap();
-    let database = Database::open(dir.path().join("records.katena")).unwrap();
-    // The folder lives as long as the process; the system clears it.
-    std::mem::forget(dir);
-    SqliteRecords::new(database).unwrap()
 });
