@@ -11,6 +11,8 @@ pub(crate) const CHAT_MODEL: &str = "smollm2-135m-instruct-q4_1.gguf";
 const EMBED_MODEL: &str = "all-minilm-l6-v2-f16.gguf";
 const EMBED_SOURCE: &str = "all-minilm-l6-v2";
 
+const EXAMPLES: [&str; 4] = ["compose", "tool_call", "answer_with_fakes", "answer_locally"];
+
 /// Runs all stages, prints their table, fails if one failed.
 pub(crate) fn run() -> Result<()> {
     let mut stages = Stages::default();
@@ -86,9 +88,20 @@ pub(crate) fn run() -> Result<()> {
     all(&mut doc);
     stages.tests("doc tests", doc.envs(environment.iter().cloned()));
     drop(running);
+    stages.check("examples", examples);
 
     stages.check("deny: bans, licences, sources", deny::run);
     if stages.close() { Ok(()) } else { Err(Stop::Failed("something failed; see the table".into())) }
+}
+
+/// Runs the examples, which the build stage has made; none needs a server or a model.
+fn examples() -> Result<()> {
+    let folder = workspace::target()?.join("debug/examples");
+    for name in EXAMPLES {
+        process::output(&mut Command::new(folder.join(name)))?;
+        println!("{name}: ran");
+    }
+    Ok(())
 }
 
 /// Cargo as every stage calls it: the same settings, so that nothing is compiled twice, llama.cpp least of all.
