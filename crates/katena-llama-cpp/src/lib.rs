@@ -10,6 +10,11 @@
 //! A file from outside is checked before llama.cpp sees it: its head, that its tensors lie inside it, and that weights and
 //! context fit into memory. llama.cpp's log goes to `tracing`.
 
+#![allow(
+    clippy::cast_possible_wrap,
+    reason = "llama.cpp counts in i32; every number is bounded before it goes there"
+)]
+
 mod backend;
 mod chat;
 pub mod convert;

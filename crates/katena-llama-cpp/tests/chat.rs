@@ -137,8 +137,7 @@ async fn slots_answer_side_by_side() {
     let together = join_all(requests.iter().map(|r| model.generate(r))).await;
     for (n, response) in together.into_iter().enumerate() {
         let text = response.unwrap().text();
-        let word = ["Paris", "Rome", ""][n % 3];
-        assert!(text.contains(word), "{n}: {text}");
+        assert_eq!(text.contains("Paris"), n % 3 == 0, "{n}: {text}");
     }
 }
 

@@ -134,7 +134,7 @@ impl Prompter {
         let mut rest = text;
         while let Some(at) = rest.find(open) {
             let Some(len) = rest[at..].find(close) else { break };
-            tokens.extend(vocab.tokenize(rest[..at].as_bytes(), false, true));
+            tokens.extend(vocab.tokenize(&rest.as_bytes()[..at], false, true));
             let inside = &rest[at + open.len_utf8()..at + len];
             tokens.extend(vocab.tokenize(inside.as_bytes(), false, false));
             rest = &rest[at + len + close.len_utf8()..];

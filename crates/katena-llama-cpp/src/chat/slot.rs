@@ -79,6 +79,8 @@ pub(super) struct Slot {
     pub(super) alternatives: Option<usize>,
     /// Control tokens are part of the text while calls are looked for.
     pub(super) special: bool,
+    /// A tool must be called.
+    forced: bool,
     emitter: Emitter,
     generated: usize,
     most: usize,
@@ -103,6 +105,7 @@ impl Slot {
             outbox: Outbox::new(events),
             alternatives: plan.alternatives,
             special: calls.is_some(),
+            forced: matches!(plan.calling, Calling::Forced(_)),
             emitter: Emitter::new(plan.stop, calls, plan.past_calls, plan.alternatives.is_some()),
             generated: 0,
             most: plan.max_tokens.unwrap_or(room).min(room),
@@ -136,7 +139,18 @@ impl Slot {
     pub(super) fn finish(self, reason: FinishReason, model: &str) -> Outbox {
         let usage = Usage::new(self.prompt.len() as u64, self.generated as u64);
         let mut outbox = self.outbox;
-        self.emitter.finish(reason, usage, model, &mut outbox);
+        let mut events = Vec::new();
+        let whole = reason != FinishReason::Length;
+        self.emitter.finish(reason, usage, model, &mut events);
+        let called =
+            events.iter().any(|e| matches!(e, ChatEvent::Finished(r) if r.tool_calls().next().is_some()));
+        if self.forced && whole && !called {
+            outbox.fail(Error::invalid_output(
+                "the model was made to call a tool, but what it wrote is no call",
+            ));
+        } else {
+            outbox.extend(events);
+        }
         outbox
     }
 }
