@@ -1,5 +1,6 @@
 //! What goes into a question-answering chain and what comes out.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use katena_core::{Document, Filter, FinishReason, Usage};
@@ -207,6 +208,26 @@ impl Answer {
         self
     }
 
+    /// Numbers that the answer names and no passage holds, each once: a sign that the model made them up.
+    ///
+    /// ```
+    /// use katena_chains::{Answer, Passage};
+    /// use katena_core::{Document, Source};
+    /// let passage = Passage::new(1, Document::new("25 days, or 1,250 euros", Source::new("a.md")), 1.0);
+    /// let answer = Answer::new("26 days [1], or 1250 euros.", vec![passage], Vec::new());
+    /// assert_eq!(answer.unsupported_numbers(), ["26"]);
+    /// ```
+    pub fn unsupported_numbers(&self) -> Vec<String> {
+        let held: HashSet<String> = self.sources.iter().flat_map(|p| numbers(&p.document.text)).collect();
+        let mut unsupported: Vec<String> = Vec::new();
+        for number in numbers(&without_marks(&self.text)) {
+            if !held.contains(&number) && !unsupported.contains(&number) {
+                unsupported.push(number);
+            }
+        }
+        unsupported
+    }
+
     /// The passages that the answer rests on, each once, in the order of their first citation.
     pub fn cited(&self) -> Vec<&Passage> {
         let mut cited: Vec<&Passage> = Vec::new();
@@ -232,4 +253,23 @@ impl fmt::Display for Answer {
         }
         f.write_str(self.text.get(from..).unwrap_or_default())
     }
+}
+
+/// The numbers of a text, without separators of thousands; `1,250` is `1250`, `3.5` stays.
+fn numbers(text: &str) -> Vec<String> {
+    let joined = text.split(|c: char| !(c.is_ascii_digit() || c == ',' || c == '.'));
+    let plain = joined.map(|n| n.trim_matches([',', '.']).replace(',', ""));
+    plain.filter(|n| n.starts_with(|c: char| c.is_ascii_digit())).collect()
+}
+
+/// The text without marks like `[1]`.
+fn without_marks(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for (n, piece) in text.split('[').enumerate() {
+        match piece.split_once(']') {
+            Some((mark, rest)) if n > 0 && mark.bytes().all(|b| b.is_ascii_digit()) => plain.push_str(rest),
+            _ => plain.push_str(piece),
+        }
+    }
+    plain
 }

@@ -1,4 +1,6 @@
-//! The prompt: a short instruction, numbered passages as data, the question last.
+//! The prompt: a short instruction, numbered passages as data, the question last, and the best passage right before it: small models
+//! answer from what they read last (of seven questions of the example handbook SmolLM2 135M got two right that way, none with the
+//! best passage first).
 
 use std::sync::Arc;
 
@@ -40,25 +42,25 @@ pub(crate) fn build(
     let question = format!("Question: {}", question.trim());
     let tokens = |text: &str| count(text, tokenizer);
     let mut left = budget.saturating_sub(tokens(instruction) + tokens(&question) + TEMPLATE);
-    let mut body = String::new();
-    let mut shown = 0;
+    let mut blocks = Vec::new();
     for passage in passages {
         let text = one_line_breaks(&defuse(&passage.document.text));
         let mut block = format!("[{}] {text}\n\n", passage.number);
         let mut size = tokens(&block);
         if size > left {
             // The best passage is shown in any case: without it the question need not be asked.
-            let room = if shown == 0 { left.max(LEAST) } else { left };
+            let room = if blocks.is_empty() { left.max(LEAST) } else { left };
             if room < LEAST {
                 break;
             }
             block = trimmed(&block, room, &tokens);
             size = tokens(&block);
         }
-        body.push_str(&block);
+        blocks.push(block);
         left = left.saturating_sub(size);
-        shown += 1;
     }
+    let shown = blocks.len();
+    let body: String = blocks.into_iter().rev().collect();
     (vec![Message::system(instruction), Message::user(format!("{body}{question}"))], shown)
 }
 
