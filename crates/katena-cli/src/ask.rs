@@ -147,6 +147,14 @@ impl Screen {
         if answer.kind == AnswerKind::DeclinedByModel && !answer.text.contains("Not in the documents") {
             text.push_str("Not in the documents, as the model reads them.\n");
         }
+        let unsupported = answer.unsupported_numbers();
+        if answer.found && !unsupported.is_empty() {
+            let _ = writeln!(
+                text,
+                "\nCareful: {} stands in none of the sources; believe the quotes.",
+                unsupported.join(", ")
+            );
+        }
         if !answer.sources.is_empty() {
             text.push_str(if answer.found { "\nSources:\n" } else { "\nNearest passages:\n" });
             text.push_str(&output::sources_text(answer));
@@ -188,6 +196,7 @@ fn object(args: &Ask, ready: &Ready, answer: &Answer, timings: &Timings, model: 
         "answer": answer.text,
         "sources": sources,
         "citations": citations,
+        "unsupported_numbers": answer.unsupported_numbers(),
         "model": model,
         "embedder": ready.embedder,
         "path": ready.folder,
