@@ -26,7 +26,7 @@ use safetensors::SafeTensors;
 ///
 /// ```no_run
 /// katena_llama_cpp::convert::bert_to_gguf("all-MiniLM-L6-v2", "all-minilm-l6-v2-f16.gguf")?;
-/// # katena_core::Result::Ok(())
+/// # Ok::<(), katena_core::Error>(())
 /// ```
 ///
 /// # Errors

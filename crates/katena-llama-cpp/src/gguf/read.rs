@@ -273,7 +273,7 @@ impl Header {
                 return Err(bad("a tensor of the GGUF file is not aligned").with_context("tensor", name));
             }
             let bytes = match block(kind) {
-                Some((per, size)) if row % per == 0 => (elements / per).checked_mul(size),
+                Some((per, size)) if row.is_multiple_of(per) => (elements / per).checked_mul(size),
                 Some(_) => None,
                 None => {
                     return Err(Error::unsupported("a tensor of the GGUF file has an unknown type")

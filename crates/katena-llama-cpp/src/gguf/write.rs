@@ -71,7 +71,9 @@ impl Writer {
         for plan in &self.tensors {
             text(&mut h, &plan.name);
             h.extend((plan.dims.len() as u32).to_le_bytes());
-            plan.dims.iter().for_each(|d| h.extend(d.to_le_bytes()));
+            for d in &plan.dims {
+                h.extend(d.to_le_bytes());
+            }
             h.extend(plan.kind.code().to_le_bytes());
             h.extend(offset.to_le_bytes());
             offset += plan.bytes().next_multiple_of(DEFAULT_ALIGNMENT);
@@ -129,7 +131,9 @@ fn put(h: &mut Vec<u8>, value: &Value) -> io::Result<()> {
         }
         Value::Texts(texts) => {
             array(h, code::STRING, texts.len());
-            texts.iter().for_each(|t| text(h, t));
+            for t in texts {
+                text(h, t);
+            }
         }
         Value::Skipped(_) => return Err(io::Error::other("a skipped value can't be written")),
     }
