@@ -1,4 +1,5 @@
 //! The chat model on a real file: options, stops, backpressure, cancelling.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "tests and their helpers")]
 
 mod common;
 

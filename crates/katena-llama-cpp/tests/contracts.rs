@@ -1,4 +1,5 @@
 //! The contract suites on real models.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "tests and their helpers")]
 
 mod common;
 

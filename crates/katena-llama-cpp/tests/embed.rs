@@ -1,4 +1,5 @@
 //! The embedder on the real model: agreement with the published vectors, limits, identity.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "tests and their helpers")]
 
 mod common;
 

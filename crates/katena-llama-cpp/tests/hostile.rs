@@ -1,4 +1,5 @@
 //! Files that are no models: each is a typed error that names the file, and the process lives on.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "tests and their helpers")]
 
 mod common;
 

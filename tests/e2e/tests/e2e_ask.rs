@@ -1,4 +1,5 @@
 //! The main job on the example handbook with the real models.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests and their helpers")]
 
 use std::io::Read as _;
 use std::process::Stdio;

@@ -1,4 +1,5 @@
 //! Broken, encrypted, empty and hostile files: each is reported with its name and reason, and the rest is read.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests and their helpers")]
 
 use std::time::Instant;
 

@@ -1,6 +1,7 @@
 //! Ingestion as a user sees it: only what has changed is done, and a crash at any moment is repaired by running again.
 //!
 //! The embedder is `hash:64`, a double: these tests are about what is read, skipped and kept, not about meaning.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests and their helpers")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! The main job with its index on a server, and with a model behind HTTP.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests and their helpers")]
 
 use katena_tests::{Answer, Bench, required, run};
 
@@ -25,7 +26,7 @@ fn works_on(store: &str) {
     assert_eq!(again.number("/counts/chunks_skipped"), 3);
     assert_eq!(on(&["search", "when does the ferry leave the pier"]).done().files()[0], "boat.md");
     bench.write("boat.md", "The ferry stays in the harbour while the storm lasts.\n");
-    std::fs::remove_file(bench.docs().join("bread.txt")).unwrap();
+    std::fs::remove_file(bench.docs().join("bread.txt")).expect("it ends well");
     let changed = on(&["ingest"]).done();
     assert_eq!(changed.number("/counts/chunks_embedded"), 1, "{changed:#?}");
     assert_eq!(changed.number("/counts/documents/removed"), 1);

@@ -1,4 +1,5 @@
 //! The command line itself: help, exit codes, set-up that is missing, model files.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests and their helpers")]
 
 use std::io::Write as _;
 use std::path::Path;

@@ -212,7 +212,7 @@ mod tests {
             parse(r#"{"parameters":{"arguments":2},"name":"a"}"#),
             Some(("a".into(), r#"{"arguments":2}"#.into()))
         );
-        assert_eq!(parse(r#"[1]"#), None);
+        assert_eq!(parse(r"[1]"), None);
         assert_eq!(
             all("<tool_call>{\"name\":\"a\",\"arguments\":{}}", 3),
             [Found::Call("a".into(), "{}".into())],

@@ -159,7 +159,9 @@ mod tests {
         }
         emitter.finish(FinishReason::Stop, Usage::new(1, 2), "m", &mut events);
         let mut accumulator = Accumulator::new();
-        events.iter().for_each(|e| accumulator.push(e).unwrap());
+        for event in &events {
+            accumulator.push(event).unwrap();
+        }
         accumulator.finish().unwrap()
     }
 

@@ -35,7 +35,9 @@ fn pair(key: &str, kind: u32, value: &[u8]) -> Vec<u8> {
 fn tensor(name: &str, dims: &[u64], kind: u32, offset: u64) -> Vec<u8> {
     let mut t = text(name);
     t.extend((dims.len() as u32).to_le_bytes());
-    dims.iter().for_each(|d| t.extend(d.to_le_bytes()));
+    for d in dims {
+        t.extend(d.to_le_bytes());
+    }
     t.extend(kind.to_le_bytes());
     t.extend(offset.to_le_bytes());
     t
