@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::args::Ask;
 use crate::engine::{self, Lazy};
 use crate::failure::{Exit, Failure, Result};
+use crate::focus::focus;
 use crate::index::{self, Ready};
 use crate::output::{self, Timings};
 use crate::progress::{Progress, Quiet};
@@ -33,16 +34,30 @@ pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
     .await?;
     let ready = index::ready(&args.documents, &context, progress).await?;
 
-    let request = ChatRequest::default().with_max_tokens(args.max_tokens).with_temperature(0.0);
+    // The default model is very small: it repeats itself, and loses its way in whole passages.
+    let weak = args.model.is_none();
+    let mut request = ChatRequest::default().with_max_tokens(args.max_tokens).with_temperature(0.0);
+    if weak {
+        request = request.with_extra("repeat_penalty", 1.15);
+    }
     let mut asked = Instant::now();
     let query = Query::new(&args.question).with_context(context.clone());
     let found = ready.retriever(args.top_k, args.documents.min_similarity).search(&query).await?;
     let retrieval = asked.elapsed();
     let answerable = found.verdict.is_none_or(|v| v.answerable);
     let hits: Vec<_> = found.hits.into_iter().map(|hit| Scored::new(hit.document, hit.score)).collect();
-    let passages = Passages(if answerable { hits.clone() } else { Vec::new() });
-    let qa =
-        RetrievalQa::new(Lazy(chat.clone()), passages).with_passages(args.top_k.into()).with_request(request);
+    let mut passages = if answerable { hits.clone() } else { Vec::new() };
+    let mut closest = None;
+    if answerable {
+        let focus = focus(&**ready.index.embedder(), &args.question, &passages, &context).await?;
+        closest = focus.closest;
+        if weak {
+            passages = focus.passages;
+        }
+    }
+    let qa = RetrievalQa::new(Lazy(chat.clone()), Passages(passages))
+        .with_passages(args.top_k.into())
+        .with_request(request);
     let run = Run::from(context.with_labels(Labels::new().with("feature", "ask")));
 
     let mut timings = Timings {
@@ -51,7 +66,7 @@ pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
         retrieval: Some(retrieval),
         ..Timings::default()
     };
-    let mut screen = Screen::new(&args);
+    let mut screen = Screen::new(&args, closest);
     let mut answer = None;
     let mut stream = qa.stream_with(Question::new(&args.question), run);
     while let Some(item) = stream.next().await {
@@ -76,11 +91,10 @@ pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
     }
     drop(stream);
     let mut answer = answer.ok_or_else(|| Failure::failed("the answer did not come to its end"))?;
-    if answer.sources.is_empty() {
-        // Nothing was near enough to answer from; what was nearest is shown all the same, for the reader to judge.
-        let numbered = hits.into_iter().enumerate();
-        answer.sources = numbered.map(|(n, s)| Passage::new(n + 1, s.item, s.score)).collect();
-    }
+    // The passages as they were found: the chain may have seen less of them, or none where nothing was near enough to answer
+    // from; what was nearest is shown all the same, for the reader to judge.
+    let numbered = hits.into_iter().enumerate();
+    answer.sources = numbered.map(|(n, s)| Passage::new(n + 1, s.item, s.score)).collect();
     timings.model_load = chat.loading();
     timings.generation = Some(asked.elapsed().saturating_sub(timings.model_load.unwrap_or_default()));
     if answer.kind == AnswerKind::NothingRelevant {
@@ -89,7 +103,8 @@ pub(crate) async fn run(mut args: Ask, context: Context) -> Result<Exit> {
     }
     timings.total = Some(start.elapsed());
     if args.documents.json {
-        output::print_json(&object(&args, &ready, &answer, &timings, chat.name()))?;
+        let closest = screen.closest.as_ref().map(|(number, text)| json!({"number": number, "text": text}));
+        output::print_json(&object(&args, &ready, &answer, closest, &timings, chat.name()))?;
     } else {
         screen.end(&answer)?;
         progress.note(&timings.line(answer.usage));
@@ -113,11 +128,12 @@ struct Screen {
     json: bool,
     quiet: bool,
     shown: String,
+    closest: Option<(usize, String)>,
 }
 
 impl Screen {
-    fn new(args: &Ask) -> Self {
-        Self { json: args.documents.json, quiet: args.documents.quiet, shown: String::new() }
+    fn new(args: &Ask, closest: Option<(usize, String)>) -> Self {
+        Self { json: args.documents.json, quiet: args.documents.quiet, shown: String::new(), closest }
     }
 
     fn print(&self, text: &str) -> Result<()> {
@@ -132,6 +148,9 @@ impl Screen {
         let mut text = String::from("Found:\n");
         for (n, source) in sources.iter().enumerate() {
             let _ = writeln!(text, "[{}] {}", n + 1, output::place(&source.item.source));
+        }
+        if let Some((number, words)) = &self.closest {
+            let _ = writeln!(text, "\nClosest words: \"{}\" [{number}]", output::printable(words));
         }
         self.print(&format!("{text}\nAnswer:\n"))
     }
@@ -164,7 +183,14 @@ impl Screen {
 }
 
 /// The object that `--json` prints.
-fn object(args: &Ask, ready: &Ready, answer: &Answer, timings: &Timings, model: &str) -> Value {
+fn object(
+    args: &Ask,
+    ready: &Ready,
+    answer: &Answer,
+    closest: Option<Value>,
+    timings: &Timings,
+    model: &str,
+) -> Value {
     let cited = |n: usize| answer.citations.iter().any(|c| c.number == n);
     let sources: Vec<_> = answer
         .sources
@@ -196,6 +222,7 @@ fn object(args: &Ask, ready: &Ready, answer: &Answer, timings: &Timings, model: 
         "answer": answer.text,
         "sources": sources,
         "citations": citations,
+        "closest_words": closest,
         "unsupported_numbers": answer.unsupported_numbers(),
         "model": model,
         "embedder": ready.embedder,

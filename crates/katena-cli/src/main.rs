@@ -6,6 +6,7 @@ mod ask;
 mod cache;
 mod engine;
 mod failure;
+mod focus;
 mod index;
 mod models;
 mod output;
