@@ -13,6 +13,7 @@ use flate2::read::GzDecoder;
 use futures_util::{StreamExt as _, stream};
 use katena::llama_cpp::Overlong;
 use katena::prelude::*;
+use katena::retrieval::LongChunks;
 use katena::{DocumentStream, Scored};
 use serde_json::Value;
 
@@ -56,7 +57,8 @@ async fn main() -> Result<()> {
     let options = EmbedderOptions::default().with_overlong(Overlong::Truncate);
     let index = VectorIndex::new(MemoryStore::new(), LlamaEmbedder::load(embedder, options)?);
     // One chunk a passage, as the reference figures count it.
-    let report = index.ingest(Passages(passages), RecursiveSplitter::chars(100_000)).await?.complete()?;
+    let ingest = index.ingest(Passages(passages), RecursiveSplitter::chars(100_000));
+    let report = ingest.with_long_chunks(LongChunks::LeaveToEmbedder).await?.complete()?;
     println!("{} passages, {} questions\n", report.added, questions.len());
 
     let ways: [(&str, Arc<dyn Retriever>); 3] = [

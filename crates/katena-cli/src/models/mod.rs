@@ -308,7 +308,7 @@ mod tests {
         let failure = missing(&PUT, dir.path(), quiet).unwrap_err();
         assert_eq!(failure.exit, crate::failure::Exit::SetUp);
         assert!(
-            failure.message.contains(PUT.files[0].sha256) && failure.message.contains("96c4a5d5"),
+            failure.message.contains(PUT.files[0].sha256) && failure.message.contains("7835066a"),
             "{failure}"
         );
         assert_eq!(std::fs::read(&path).unwrap(), b"hullo", "the user's file stays");
