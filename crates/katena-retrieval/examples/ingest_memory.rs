@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p katena-retrieval --example ingest_memory -- 100` (megabytes; 10 unless told otherwise).
 //! Documents of 20 kB come lazily, so what is measured is the ingestion itself: it must not grow with the corpus.
-#![allow(clippy::print_stdout, reason = "an example")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example")]
 
 #[path = "../tests/common/lazy.rs"]
 mod lazy;

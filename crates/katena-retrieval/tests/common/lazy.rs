@@ -1,8 +1,9 @@
 //! A corpus that is made while it is loaded, and a store that counts what it gets.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
@@ -79,16 +80,21 @@ impl VectorStore for Counting {
     }
 }
 
-/// Forgets each source's record: what a durable record store keeps on disk.
+/// Remembers the last few records, as the ingestion looks at them again; a durable record store keeps the others on disk.
 #[derive(Debug, Default)]
-struct Forgetful(InMemoryRecords);
+struct Recent(InMemoryRecords, Mutex<VecDeque<SourceRecord>>);
 
 #[async_trait]
-impl RecordStore for Forgetful {
-    async fn get(&self, _namespace: &str, _uri: &str) -> Result<Option<SourceRecord>> {
-        Ok(None)
+impl RecordStore for Recent {
+    async fn get(&self, _namespace: &str, uri: &str) -> Result<Option<SourceRecord>> {
+        Ok(self.1.lock().unwrap().iter().rev().find(|r| r.uri == uri).cloned())
     }
-    async fn put(&self, _namespace: &str, _record: SourceRecord) -> Result<()> {
+    async fn put(&self, _namespace: &str, record: SourceRecord) -> Result<()> {
+        let mut recent = self.1.lock().unwrap();
+        recent.push_back(record);
+        if recent.len() > 64 {
+            recent.pop_front();
+        }
         Ok(())
     }
     async fn remove(&self, _namespace: &str, _uri: &str) -> Result<()> {
@@ -111,7 +117,7 @@ impl RecordStore for Forgetful {
 /// Ingests so many megabytes (of 1,000,000 bytes).
 pub(crate) async fn ingest(megabytes: usize) -> Result<Arc<IngestReport>> {
     let store = Counting(StoreInfo::new("counting", Metric::Cosine), AtomicU64::new(0));
-    let index = VectorIndex::new(store, HashEmbedder::new(384)).with_records(Forgetful::default());
+    let index = VectorIndex::new(store, HashEmbedder::new(384)).with_records(Recent::default());
     index.ingest(Lazy(megabytes * 1_000_000 / DOCUMENT), Pieces).mirror("made up").await?.complete()
 }
 
