@@ -12,8 +12,11 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::error::Result;
 use crate::event::ChatStream;
+use crate::info::ModelInfo;
 use crate::layer::Layer;
-use crate::message::{Message, Part, ToolCall};
+use crate::message::Message;
+use crate::options::{PromptCache, Reasoning};
+use crate::response::ChatResponse;
 use crate::tool::ToolSpec;
 
 /// Which tool the model may or must call.
@@ -107,6 +110,12 @@ pub struct ChatRequest {
     /// How many alternatives per token to report log-probabilities for; 0 reports the chosen token alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<u32>,
+    /// How much the model thinks before it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
+    /// What of the prompt the vendor shall keep for the next call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_cache: Option<PromptCache>,
     /// Vendor extras by name, sent as they are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, Value>,
@@ -192,6 +201,18 @@ impl ChatRequest {
         self
     }
 
+    /// Sets how much the model thinks before it answers.
+    pub fn with_reasoning(mut self, reasoning: Reasoning) -> Self {
+        self.reasoning = Some(reasoning);
+        self
+    }
+
+    /// Asks the vendor to keep the prompt, or parts of it, for the next call.
+    pub fn with_prompt_cache(mut self, prompt_cache: PromptCache) -> Self {
+        self.prompt_cache = Some(prompt_cache);
+        self
+    }
+
     /// Adds a vendor extra.
     pub fn with_extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.extra.insert(name.into(), value.into());
@@ -201,283 +222,6 @@ impl ChatRequest {
     /// Sets labels, deadline and cancel signal.
     pub fn with_context(mut self, context: Context) -> Self {
         self.context = context;
-        self
-    }
-}
-
-/// Why the model stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum FinishReason {
-    /// It was done, or met a stop text.
-    Stop,
-    /// The token limit was reached.
-    Length,
-    /// It asks for tools.
-    ToolCalls,
-    /// A content filter cut it off.
-    ContentFilter,
-    /// The vendor's own word.
-    Other(String),
-}
-
-/// Token counts as the vendor reports them; `None` is unknown, never 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Usage {
-    /// Tokens of the prompt, cached ones included.
-    pub input_tokens: Option<u64>,
-    /// Tokens generated, reasoning included.
-    pub output_tokens: Option<u64>,
-    /// Prompt tokens that came from a cache.
-    pub cached_tokens: Option<u64>,
-    /// Generated tokens that were reasoning.
-    pub reasoning_tokens: Option<u64>,
-}
-
-impl Usage {
-    /// Counts of prompt and answer.
-    pub fn new(input_tokens: u64, output_tokens: u64) -> Self {
-        Self { input_tokens: Some(input_tokens), output_tokens: Some(output_tokens), ..Self::default() }
-    }
-
-    /// Sets the cached prompt tokens.
-    pub fn with_cached_tokens(mut self, tokens: u64) -> Self {
-        self.cached_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets the reasoning tokens.
-    pub fn with_reasoning_tokens(mut self, tokens: u64) -> Self {
-        self.reasoning_tokens = Some(tokens);
-        self
-    }
-
-    /// Prompt and answer together, if both are known.
-    pub fn total_tokens(&self) -> Option<u64> {
-        Some(self.input_tokens? + self.output_tokens?)
-    }
-}
-
-impl std::ops::AddAssign for Usage {
-    fn add_assign(&mut self, other: Self) {
-        fn add(a: &mut Option<u64>, b: Option<u64>) {
-            if let Some(b) = b {
-                *a = Some(a.unwrap_or(0) + b);
-            }
-        }
-        add(&mut self.input_tokens, other.input_tokens);
-        add(&mut self.output_tokens, other.output_tokens);
-        add(&mut self.cached_tokens, other.cached_tokens);
-        add(&mut self.reasoning_tokens, other.reasoning_tokens);
-    }
-}
-
-/// A generated token with its log-probability and its likeliest rivals.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct TokenLogprob {
-    /// The token's text.
-    pub token: String,
-    /// Natural logarithm of its probability, ≤ 0.
-    pub logprob: f32,
-    /// The likeliest tokens at this place, likeliest first.
-    pub top: Vec<(String, f32)>,
-}
-
-impl TokenLogprob {
-    /// One token.
-    pub fn new(token: impl Into<String>, logprob: f32, top: Vec<(String, f32)>) -> Self {
-        Self { token: token.into(), logprob, top }
-    }
-}
-
-/// A model's whole answer.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ChatResponse {
-    /// The message, ready to be appended to the conversation.
-    pub message: Message,
-    /// Why it ended.
-    pub finish: FinishReason,
-    /// Token counts.
-    pub usage: Usage,
-    /// The model that answered, as the vendor names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The vendor's request or response id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// Log-probabilities of the answer's tokens, if asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub logprobs: Option<Vec<TokenLogprob>>,
-    /// The vendor's reply as it was (not for streams).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub raw: Option<Value>,
-}
-
-impl fmt::Debug for ChatResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChatResponse")
-            .field("message", &self.message)
-            .field("finish", &self.finish)
-            .field("usage", &self.usage)
-            .finish_non_exhaustive()
-    }
-}
-
-impl ChatResponse {
-    /// An answer without usage or ids.
-    pub fn new(message: Message, finish: FinishReason) -> Self {
-        Self { message, finish, usage: Usage::default(), model: None, id: None, logprobs: None, raw: None }
-    }
-
-    /// Sets the token counts.
-    pub fn with_usage(mut self, usage: Usage) -> Self {
-        self.usage = usage;
-        self
-    }
-
-    /// Sets the model that answered.
-    pub fn with_model(mut self, model: impl Into<String>) -> Self {
-        self.model = Some(model.into());
-        self
-    }
-
-    /// Sets the vendor's id.
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        self.id = Some(id.into());
-        self
-    }
-
-    /// Sets the log-probabilities.
-    pub fn with_logprobs(mut self, logprobs: Vec<TokenLogprob>) -> Self {
-        self.logprobs = Some(logprobs);
-        self
-    }
-
-    /// Sets the vendor's raw reply.
-    pub fn with_raw(mut self, raw: Value) -> Self {
-        self.raw = Some(raw);
-        self
-    }
-
-    /// The answer's text.
-    pub fn text(&self) -> String {
-        self.message.text()
-    }
-
-    /// The tool calls, in order.
-    pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
-        self.message.tool_calls()
-    }
-
-    /// The refusal's words, if the model declined.
-    pub fn refusal(&self) -> Option<&str> {
-        self.message
-            .parts
-            .iter()
-            .find_map(|p| if let Part::Refusal { text } = p { Some(text.as_str()) } else { None })
-    }
-}
-
-/// What a chat model can do; contract suites and callers choose by it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ChatCapabilities {
-    /// Tool calls.
-    pub tools: bool,
-    /// A JSON schema for the answer.
-    pub json_schema: bool,
-    /// Images in.
-    pub images: bool,
-    /// A seed that makes answers repeatable.
-    pub seed: bool,
-    /// Log-probabilities.
-    pub logprobs: bool,
-    /// Texts that end the answer.
-    pub stop: bool,
-    /// Token counts in the response.
-    pub usage: bool,
-}
-
-impl ChatCapabilities {
-    /// Nothing beyond text.
-    pub fn none() -> Self {
-        Self::default()
-    }
-    /// Sets tool calls.
-    pub fn with_tools(mut self) -> Self {
-        self.tools = true;
-        self
-    }
-    /// Sets JSON schemas.
-    pub fn with_json_schema(mut self) -> Self {
-        self.json_schema = true;
-        self
-    }
-    /// Sets images.
-    pub fn with_images(mut self) -> Self {
-        self.images = true;
-        self
-    }
-    /// Sets seeds.
-    pub fn with_seed(mut self) -> Self {
-        self.seed = true;
-        self
-    }
-    /// Sets log-probabilities.
-    pub fn with_logprobs(mut self) -> Self {
-        self.logprobs = true;
-        self
-    }
-    /// Sets stop texts.
-    pub fn with_stop(mut self) -> Self {
-        self.stop = true;
-        self
-    }
-    /// Sets usage.
-    pub fn with_usage(mut self) -> Self {
-        self.usage = true;
-        self
-    }
-}
-
-/// A model's name and abilities.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ModelInfo {
-    /// Who serves it, such as `openai` or `llama.cpp`.
-    pub vendor: String,
-    /// The model's name there.
-    pub model: String,
-    /// Tokens of prompt and answer together, if known.
-    pub context_tokens: Option<u32>,
-    /// What it can do.
-    pub capabilities: ChatCapabilities,
-}
-
-impl ModelInfo {
-    /// A model of which only the names are known.
-    pub fn new(vendor: impl Into<String>, model: impl Into<String>) -> Self {
-        Self {
-            vendor: vendor.into(),
-            model: model.into(),
-            context_tokens: None,
-            capabilities: ChatCapabilities::default(),
-        }
-    }
-
-    /// Sets the context window in tokens.
-    pub fn with_context_tokens(mut self, tokens: u32) -> Self {
-        self.context_tokens = Some(tokens);
-        self
-    }
-
-    /// Sets the abilities.
-    pub fn with_capabilities(mut self, capabilities: ChatCapabilities) -> Self {
-        self.capabilities = capabilities;
         self
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::chat::Usage;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::layer::Layer;
+use crate::response::Usage;
 use crate::splitter::Tokenizer;
 
 /// What a text is embedded for; some models treat the two differently.

@@ -2,9 +2,9 @@
 
 use futures_util::stream::BoxStream;
 
-use crate::chat::ChatResponse;
 use crate::error::{Error, Result};
 use crate::message::{Part, PartKind, ToolCall};
+use crate::response::ChatResponse;
 
 /// Events of one call. Ends with [`ChatEvent::Finished`]; dropping it cancels the call.
 pub type ChatStream = BoxStream<'static, Result<ChatEvent>>;
@@ -207,8 +207,8 @@ impl Growing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::FinishReason;
     use crate::message::Message;
+    use crate::response::FinishReason;
 
     #[test]
     fn breaking_the_law_is_an_error() {

@@ -11,12 +11,13 @@ use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use serde_json::Value;
 
-use crate::chat::{ChatModel, ChatRequest, ChatResponse, Usage};
+use crate::chat::{ChatModel, ChatRequest};
 use crate::clock::Clock;
 use crate::context::{Context, Labels};
 use crate::document::{Document, Scored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Accumulator, ChatEvent, ChatStream};
+use crate::response::{ChatResponse, Usage};
 
 /// Names a step of a run; unique within the run, 0 is the run itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

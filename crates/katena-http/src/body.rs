@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, Stream, StreamExt as _};
-use katena_core::{Cancelled, Error, ErrorKind, Result};
+use katena_core::{Cancelled, ChatResponse, Error, ErrorKind, RateLimits, Result};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep};
 
@@ -50,6 +50,7 @@ pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
     pub(crate) request_id: Option<String>,
+    pub(crate) rate_limits: Option<RateLimits>,
     pub(crate) vendor: Option<Cow<'static, str>>,
 }
 
@@ -62,6 +63,13 @@ impl Head {
             error = error.with_request_id(id.clone());
         }
         error
+    }
+
+    fn complete(&self, mut response: ChatResponse) -> ChatResponse {
+        response.request_id = response.request_id.or_else(|| self.request_id.clone());
+        response.rate_limits = response.rate_limits.or(self.rate_limits);
+        response.vendor = response.vendor.or_else(|| self.vendor.as_ref().map(ToString::to_string));
+        response
     }
 
     fn unreadable(&self, shape: Shape) -> Error {
@@ -107,6 +115,16 @@ impl HttpReply {
     /// The vendor's id of the request.
     pub fn request_id(&self) -> Option<&str> {
         self.head.request_id.as_deref()
+    }
+
+    /// What the vendor says is left of the account's limits.
+    pub fn rate_limits(&self) -> Option<RateLimits> {
+        self.head.rate_limits
+    }
+
+    /// Adds what the reply's head tells to a chat response: request id, rate limits, vendor.
+    pub fn complete(&self, response: ChatResponse) -> ChatResponse {
+        self.head.complete(response)
     }
 
     /// What the body looks like.
@@ -235,6 +253,12 @@ impl HttpStream {
     /// The error for a body that is none of what the caller understands.
     pub fn unreadable(&self, shape: Shape) -> Error {
         self.head.unreadable(shape)
+    }
+
+    /// A function that adds what the reply's head tells to a chat response: request id, rate limits, vendor.
+    pub fn completer(&self) -> impl Fn(ChatResponse) -> ChatResponse + Send + Sync + 'static {
+        let head = self.head.clone();
+        move |response| head.complete(response)
     }
 
     /// A function that adds vendor and request id to errors about this reply.

@@ -157,10 +157,18 @@ impl HttpClient {
         let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         head.status = response.status().as_u16();
         head.content_type = text("content-type");
-        head.request_id = ["x-request-id", "request-id", "x-correlation-id", "apim-request-id", "cf-ray"]
-            .into_iter()
-            .find_map(text)
-            .map(|id| id.chars().take(200).collect());
+        head.request_id = [
+            "x-request-id",
+            "request-id",
+            "x-amzn-requestid",
+            "x-correlation-id",
+            "apim-request-id",
+            "cf-ray",
+        ]
+        .into_iter()
+        .find_map(text)
+        .map(|id| id.chars().take(200).collect());
+        head.rate_limits = crate::rate_limits::read(&text, SystemTime::now());
         if response.status().is_success() {
             return Ok((head, response));
         }

@@ -16,11 +16,13 @@ mod body;
 mod client;
 mod endpoint;
 mod options;
+mod rate_limits;
 mod request;
 mod secret;
 pub mod sse;
 mod status;
 mod tls;
+mod token;
 
 pub use body::{HttpReply, HttpStream, Shape};
 pub use client::HttpClient;
@@ -29,3 +31,4 @@ pub use options::{HttpOptions, Proxy};
 pub use request::{HttpRequest, Method};
 pub use secret::Secret;
 pub use status::{ErrorDetails, parse_retry_after};
+pub use token::{StaticToken, TokenSource};

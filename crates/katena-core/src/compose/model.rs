@@ -9,9 +9,10 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::chain::Chain;
-use crate::chat::{ChatModel, ChatRequest, ChatResponse, ResponseFormat};
+use crate::chat::{ChatModel, ChatRequest, ResponseFormat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
+use crate::response::ChatResponse;
 use crate::run::Run;
 
 /// What can be asked of a model: a request, messages, or a text.

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::chat::{
-    ChatCapabilities, ChatModel, ChatRequest, ChatResponse, FinishReason, ModelInfo, ToolChoice, Usage,
-};
+use crate::chat::{ChatModel, ChatRequest, ToolChoice};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ChatEvent, ChatStream};
+use crate::info::{ChatCapabilities, ModelInfo};
 use crate::message::{Message, Part, Role, ToolCall};
+use crate::response::{ChatResponse, FinishReason, Usage};
 
 fn refuse_what_is_impossible(request: &ChatRequest, can: ChatCapabilities) -> Result<()> {
     request.context.check()?;

@@ -8,16 +8,13 @@ mod wire;
 use std::fmt;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use futures_util::stream as streams;
 use katena_core::{
     ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ErrorKind,
     ModelInfo, Result,
 };
-use katena_http::sse::{SseDecoder, SseStream};
-use katena_http::{
-    Endpoint, HttpClient, HttpOptions, HttpReply, HttpRequest, HttpStream, Proxy, Secret, Shape,
-};
+use katena_http::{Endpoint, HttpClient, HttpOptions, HttpRequest, Proxy, Secret};
+
+use crate::shell::{self, StreamDecoder};
 
 pub use stream::OpenAiStreamDecoder;
 pub use wire::decode_response;
@@ -253,52 +250,16 @@ impl OpenAiChat {
         Ok(call.with_header("accept", accept).with_context(request.context.clone()))
     }
 
-    /// A whole reply, which may be a stream although none was asked for.
-    fn read(&self, request: &ChatRequest, reply: &HttpReply) -> Result<ChatResponse> {
-        let response = match reply.shape() {
-            Shape::Other => self.fold(request, reply).or_else(|error| match error {
-                Some(error) => Err(error),
-                None => reply.json::<serde_json::Value>().and_then(|_| {
-                    Err(Error::invalid_output("the server's reply is neither JSON nor a stream of events"))
-                }),
-            }),
-            // A page, nothing, or broken JSON: the reply knows the right words.
-            _ => reply.json::<serde_json::Value>().and_then(|raw| decode_response(raw, &self.info.vendor)),
-        };
-        let mut response = response.map_err(|e| reply.mark(e))?;
-        for token in response.logprobs.iter_mut().flatten() {
-            token.top.truncate(alternatives(request));
-        }
-        Ok(match (&response.id, reply.request_id()) {
-            (None, Some(id)) => response.with_id(id),
-            _ => response,
-        })
-    }
-
     fn decoder(&self, request: &ChatRequest) -> OpenAiStreamDecoder {
         OpenAiStreamDecoder::new(&self.info.vendor).with_max_alternatives(alternatives(request))
     }
 
-    /// The answer of a stream that came whole; `Err(None)` if it is no stream of events.
-    fn fold(&self, request: &ChatRequest, reply: &HttpReply) -> Result<ChatResponse, Option<Error>> {
-        let mut sse = SseDecoder::new();
-        sse.push(&reply.body)?;
-        let mut decoder = self.decoder(request);
-        let mut any = false;
-        while let Some(event) = sse.next_event() {
-            any = true;
-            decoder.push(&event.event, &event.data)?;
+    fn decode(&self, request: &ChatRequest, raw: serde_json::Value) -> Result<ChatResponse> {
+        let mut response = decode_response(raw, &self.info.vendor)?;
+        for token in response.logprobs.iter_mut().flatten() {
+            token.top.truncate(alternatives(request));
         }
-        if !any && !sse.finish() {
-            return Err(None);
-        }
-        decoder.finish()?;
-        while let Some(event) = decoder.next_event() {
-            if let ChatEvent::Finished(response) = event {
-                return Ok(*response);
-            }
-        }
-        Err(Some(Error::unexpected("a finished stream without an answer")))
+        Ok(response)
     }
 }
 
@@ -318,55 +279,29 @@ impl ChatModel for OpenAiChat {
     }
 
     async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
-        let reply = self.client.send(self.call(request, encode::Reply::Whole)?).await?;
-        self.read(request, &reply)
+        let call = self.call(request, encode::Reply::Whole)?;
+        shell::generate(&self.client, call, |raw| self.decode(request, raw), self.decoder(request)).await
     }
 
     async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {
-        let mut body = self.client.open(self.call(request, encode::Reply::Stream)?).await?;
-        match body.shape().await? {
-            Shape::Other => Ok(events(body, self.decoder(request))),
-            // A server that doesn't stream: its whole answer, or its error, is there at once.
-            Shape::Json => {
-                let response = self.read(request, &body.read(self.client.options().max_body).await?)?;
-                Ok(streams::iter(ChatEvent::of_response(response).into_iter().map(Ok)).boxed())
-            }
-            shape => Err(body.unreadable(shape)),
-        }
+        let call = self.call(request, encode::Reply::Stream)?;
+        shell::stream(&self.client, call, |raw| self.decode(request, raw), self.decoder(request)).await
     }
 }
 
-struct Events {
-    sse: SseStream<HttpStream>,
-    decoder: OpenAiStreamDecoder,
-    /// How the stream ended, once it has; given after the events that came before.
-    end: Option<Result<()>>,
-}
-
-fn events(body: HttpStream, decoder: OpenAiStreamDecoder) -> ChatStream {
-    let mark = body.marker();
-    let state = Events { sse: body.into_sse(), decoder, end: None };
-    let next = async |mut s: Events| loop {
-        if let Some(event) = s.decoder.next_event() {
-            return Some((Ok(event), s));
-        }
-        if let Some(end) = s.end.replace(Ok(())) {
-            return end.err().map(|error| (Err(error), s));
-        }
-        s.end = match s.sse.next().await {
-            Some(Ok(event)) => match s.decoder.push(&event.event, &event.data) {
-                Ok(()) if s.decoder.is_done() => Some(s.decoder.finish()),
-                Ok(()) => None,
-                Err(error) => Some(Err(error)),
-            },
-            Some(Err(error)) => Some(Err(error)),
-            None => Some(s.decoder.finish()),
-        };
-        if s.end.is_some() {
-            s.sse.close();
-        }
-    };
-    streams::unfold(state, next).map(move |item| item.map_err(&mark)).boxed()
+impl StreamDecoder for OpenAiStreamDecoder {
+    fn push(&mut self, event: &str, data: &str) -> Result<()> {
+        self.push(event, data)
+    }
+    fn next_event(&mut self) -> Option<ChatEvent> {
+        self.next_event()
+    }
+    fn is_done(&self) -> bool {
+        self.is_done()
+    }
+    fn finish(&mut self) -> Result<()> {
+        self.finish()
+    }
 }
 
 #[cfg(test)]

@@ -194,6 +194,7 @@ impl OpenAiStreamDecoder {
         let calls = message.tool_calls().next().is_some();
         let finish = wire::finish_reason(self.finish_reason.as_deref(), calls);
         let mut response = ChatResponse::new(message, finish).with_usage(self.usage.unwrap_or_default());
+        response.finish_raw = self.finish_reason.take();
         response.id = self.id.take();
         response.model = self.model.take();
         response.logprobs = self.logprobs.take();

@@ -367,6 +367,7 @@ pub fn decode_response(raw: Value, vendor: &str) -> Result<ChatResponse> {
     let message = Message::new(Role::Assistant, parts);
     let finish = finish_reason(choice.finish_reason.as_deref(), message.tool_calls().next().is_some());
     let mut response = ChatResponse::new(message, finish).with_usage(usage).with_raw(raw);
+    response.finish_raw = choice.finish_reason.filter(|r| !r.is_empty());
     response.id = id;
     response.model = model;
     response.logprobs = choice.logprobs.map(|l| l.tokens(usize::MAX).collect());

@@ -1,0 +1,1 @@
+//! Layers: what makes a call survive production.

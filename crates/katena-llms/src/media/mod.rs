@@ -1,0 +1,1 @@
+//! Images, speech, transcription and moderation.

@@ -1,0 +1,1 @@
+//! Verified webhooks with typed events.

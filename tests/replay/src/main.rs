@@ -1,0 +1,3 @@
+//! Replays a folder of recorded exchanges through the clients.
+
+fn main() {}
