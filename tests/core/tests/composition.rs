@@ -29,6 +29,8 @@ async fn json_after_chat_sends_the_schema_and_parses_the_reply() {
         r#"{"name":"Ada","age":36}"#,
         "```json\n{\"name\":\"Ada\",\"age\":36}\n```",
         "no idea",
+        "none",
+        "not at all",
     ]);
     let chain = ask().chat(model.clone()).json::<Person>();
     let ada = Person { name: "Ada".to_owned(), age: 36 };

@@ -110,7 +110,7 @@ impl<C> Chat<C> {
         Self { chain, model }
     }
 
-    /// Asks for JSON that fits `T`'s schema and parses the reply.
+    /// Asks for JSON that fits `T`'s schema and parses the reply, as [`extract`](super::extract) does.
     pub fn json<T: JsonSchema + DeserializeOwned + Send + 'static>(self) -> ChatJson<C, T> {
         ChatJson { chat: self, format: ResponseFormat::of::<T>(), output: PhantomData }
     }
@@ -150,11 +150,8 @@ where
     type Input = C::Input;
     type Output = T;
     async fn call(&self, input: C::Input, run: &Run) -> Result<T> {
-        let mut request = self.chat.chain.call(input, run).await?.into_request();
-        request.response_format.get_or_insert_with(|| self.format.clone());
-        let response = run.chat(&*self.chat.model, request).await?;
-        response.check()?;
-        parse_json(&response.into_text())
+        let request = self.chat.chain.call(input, run).await?.into_request();
+        super::structured::ask(&*self.chat.model, request, &self.format, run).await
     }
 }
 
