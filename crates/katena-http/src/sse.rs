@@ -134,14 +134,36 @@ impl SseDecoder {
         self.retry_ms
     }
 
+    /// True if an event or a line has begun that is not complete.
+    pub fn is_unfinished(&self) -> bool {
+        self.has_data || !self.line.is_empty()
+    }
+
     /// Ends the stream. True if an unfinished event or line was discarded.
     pub fn finish(&mut self) -> bool {
-        let unfinished = self.has_data || !self.line.is_empty();
+        let unfinished = self.is_unfinished();
         self.line = Vec::new();
         self.data = Vec::new();
         self.has_data = false;
         self.event = Cow::Borrowed("");
         unfinished
+    }
+
+    /// Ends the stream. The unfinished event, if its data is a whole JSON object or list: some servers leave out the last
+    /// blank line. The standard discards such an event, and [`finish`](Self::finish) does.
+    pub fn finish_json(&mut self) -> Option<SseEvent> {
+        let line = std::mem::take(&mut self.line);
+        if self.failed.is_none() && !self.skipping && !line.is_empty() {
+            self.line(&line).ok()?;
+        }
+        let whole = self.has_data
+            && matches!(self.data.iter().find(|b| !b.is_ascii_whitespace()), Some(b'{' | b'['))
+            && serde_json::from_slice::<serde::de::IgnoredAny>(&self.data).is_ok();
+        if whole {
+            self.dispatch();
+        }
+        self.finish();
+        self.ready.pop_front()
     }
 
     fn take(&mut self, mut rest: &[u8]) -> Result<()> {
@@ -289,6 +311,7 @@ pub struct SseStream<S> {
     bytes: Option<S>,
     decoder: SseDecoder,
     error: Option<Error>,
+    json_remainder: bool,
 }
 
 impl<S: Stream<Item = Result<Bytes>> + Unpin> SseStream<S> {
@@ -299,7 +322,13 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> SseStream<S> {
 
     /// Decodes `bytes` with this decoder, which may have its own limit or hold events already.
     pub fn with_decoder(bytes: S, decoder: SseDecoder) -> Self {
-        Self { bytes: Some(bytes), decoder, error: None }
+        Self { bytes: Some(bytes), decoder, error: None, json_remainder: false }
+    }
+
+    /// Gives the last event even if the blank line after it is missing, when its data is a whole JSON object or list.
+    pub fn with_json_remainder(mut self) -> Self {
+        self.json_remainder = true;
+        self
     }
 
     /// Drops the source, so that its connection is freed.
@@ -335,8 +364,11 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> Stream for SseStream<S> {
                 Some(Ok(piece)) => this.error = this.decoder.push(&piece).err(),
                 Some(Err(error)) => this.error = Some(error),
                 None => {
-                    this.decoder.finish();
                     this.bytes = None;
+                    if this.json_remainder {
+                        return Poll::Ready(this.decoder.finish_json().map(Ok));
+                    }
+                    this.decoder.finish();
                 }
             }
         }

@@ -179,3 +179,22 @@ async fn the_stream_ends_after_its_first_error() {
     assert!(stream.next().await.unwrap().is_err());
     assert!(stream.next().await.is_none());
 }
+
+#[test]
+fn an_unfinished_event_is_given_only_if_it_is_whole_json() {
+    let rest = |text: &str| {
+        let mut decoder = SseDecoder::new();
+        decoder.push(text.as_bytes()).unwrap();
+        decoder.finish_json().map(|e| (e.event.into_owned(), e.data))
+    };
+    let done = |event: &str| Some((event.to_owned(), "{\"a\":1}".to_owned()));
+    assert_eq!(rest("data: {\"a\":1}"), done("message"));
+    assert_eq!(rest("event: x\ndata: {\"a\":1}\n"), done("x"));
+    assert_eq!(rest("data: {\"a\":\ndata: 1}").map(|(_, data)| data), Some("{\"a\":\n1}".to_owned()));
+    for cut in ["data: {\"a\":", "data: 12", "data: [DONE]", "", "data: {\"a\":1}\n\n", ": x"] {
+        let mut decoder = SseDecoder::new();
+        decoder.push(cut.as_bytes()).unwrap();
+        while decoder.next_event().is_some() {}
+        assert_eq!(decoder.finish_json(), None, "{cut}");
+    }
+}

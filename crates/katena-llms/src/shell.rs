@@ -81,7 +81,11 @@ fn fold_sse(body: &[u8], mut decoder: impl StreamDecoder) -> Result<Option<ChatR
         any = true;
         decoder.push(&event.event, &event.data)?;
     }
-    if !any && !sse.finish() {
+    any |= sse.is_unfinished();
+    if let Some(event) = sse.finish_json() {
+        decoder.push(&event.event, &event.data)?;
+    }
+    if !any {
         return Ok(None);
     }
     decoder.finish()?;
@@ -101,9 +105,20 @@ struct Events<S, D> {
     end: Option<Result<()>>,
 }
 
+/// Drops the frames. A source that is at its end already is read to it first, without waiting: its connection can then
+/// be used again.
+fn drain(mut frames: Pin<Box<impl futures_util::Stream>>) {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    for _ in 0..4 {
+        if !matches!(frames.as_mut().poll_next(&mut cx), std::task::Poll::Ready(Some(_))) {
+            break;
+        }
+    }
+}
+
 fn sse_events(body: HttpStream, decoder: impl StreamDecoder) -> ChatStream {
     let (mark, complete) = (body.marker(), body.completer());
-    let frames: SseStream<HttpStream> = body.into_sse();
+    let frames: SseStream<HttpStream> = body.into_sse().with_json_remainder();
     let frames = frames.map(|event| event.map(|e| (e.event, e.data)));
     events(frames, decoder, mark, complete)
 }
@@ -142,8 +157,10 @@ where
             Some(Err(error)) => Some(Err(error)),
             None => Some(s.decoder.finish()),
         };
-        if s.end.is_some() {
-            s.frames = None;
+        if s.end.is_some()
+            && let Some(frames) = s.frames.take()
+        {
+            drain(frames);
         }
     };
     streams::unfold(state, next)
