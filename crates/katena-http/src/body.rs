@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep};
 
 use crate::client::body_error;
+use crate::ndjson::NdjsonStream;
 use crate::sse::SseStream;
 
 /// What the first bytes of a body look like, whatever its content type says.
@@ -270,6 +271,11 @@ impl HttpStream {
     /// Decodes server-sent events.
     pub fn into_sse(self) -> SseStream<Self> {
         SseStream::new(self)
+    }
+
+    /// Decodes newline-delimited JSON.
+    pub fn into_ndjson(self) -> NdjsonStream<Self> {
+        NdjsonStream::new(self)
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {

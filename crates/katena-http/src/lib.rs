@@ -15,6 +15,8 @@
 mod body;
 mod client;
 mod endpoint;
+pub mod multipart;
+pub mod ndjson;
 mod options;
 mod rate_limits;
 mod request;

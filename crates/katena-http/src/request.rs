@@ -99,7 +99,7 @@ impl HttpRequest {
     }
 
     /// Sets the body and its type.
-    pub fn with_body(mut self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+    pub fn with_body(mut self, content_type: impl Into<Secret>, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self.with_header("content-type", content_type)
     }
