@@ -2,7 +2,11 @@
 //!
 //! | feature | component | speaks |
 //! |---|---|---|
+//! | `anthropic` | `AnthropicChat` | Anthropic Messages, at Anthropic and (with `vertex`) on Vertex AI |
 //! | `openai` (default) | [`OpenAiChat`] | OpenAI Chat Completions, and every server that is compatible with it |
+//! | `gemini` | `GeminiChat` | Gemini `generateContent`, on the Developer API and on Vertex AI |
+//! | `ollama` | `OllamaChat` | Ollama's own chat |
+//! | `responses` | `OpenAiResponses` | OpenAI Responses, and the servers that follow it |
 
 #[cfg(any(
     feature = "openai",
@@ -27,6 +31,9 @@ mod parts;
 ))]
 mod shell;
 
+#[cfg(any(feature = "ollama", feature = "cohere", feature = "mistral"))]
+mod fields;
+
 #[cfg(feature = "anthropic")]
 pub mod anthropic;
 #[cfg(feature = "batches")]
@@ -47,10 +54,20 @@ pub mod ollama;
 pub mod openai_chat;
 #[cfg(feature = "responses")]
 pub mod openai_responses;
+#[cfg(any(feature = "openai", feature = "responses"))]
+mod openai_shared;
 #[cfg(feature = "webhooks")]
 pub mod webhooks;
 
+#[cfg(feature = "ollama")]
+pub use ollama::OllamaChat;
+#[cfg(feature = "anthropic")]
+pub use anthropic::AnthropicChat;
+#[cfg(feature = "gemini")]
+pub use gemini::GeminiChat;
 #[cfg(feature = "openai")]
 pub use openai_chat::OpenAiChat;
+#[cfg(feature = "responses")]
+pub use openai_responses::OpenAiResponses;
 
 pub use katena_http::{HttpClient, HttpOptions, Secret};

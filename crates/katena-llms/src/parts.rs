@@ -13,6 +13,8 @@ const MAX_BYTES: usize = 64 << 20;
 enum Growing {
     Text { kind: PartKind, text: String, signature: Option<String> },
     Call { id: String, name: String, arguments: String },
+    /// Has begun and comes whole.
+    Whole(Part),
     Done(Part),
 }
 
@@ -118,6 +120,30 @@ impl Parts {
         }
     }
 
+    /// Begins a part that comes whole at its end; `part` is what is known of it now.
+    pub(crate) fn begin_whole(&mut self, part: Part) -> Result<usize> {
+        let n = self.add(Growing::Whole(part))?;
+        self.events.push_back(ChatEvent::start(n, PartKind::Other));
+        Ok(n)
+    }
+
+    /// What is known now of a part that comes whole. `size` is about its bytes.
+    pub(crate) fn replace(&mut self, n: usize, part: Part, size: usize) -> Result<()> {
+        self.spend(size)?;
+        if let Some(Growing::Whole(known)) = self.parts.get_mut(n) {
+            *known = part;
+        }
+        Ok(())
+    }
+
+    /// The text or arguments that a part has so far; nothing once it has ended.
+    pub(crate) fn text(&self, n: usize) -> &str {
+        match self.parts.get(n) {
+            Some(Growing::Text { text, .. } | Growing::Call { arguments: text, .. }) => text,
+            _ => "",
+        }
+    }
+
     /// How much text the part has so far; 0 once it has ended.
     pub(crate) fn len(&self, n: usize) -> usize {
         match self.parts.get(n) {
@@ -143,6 +169,7 @@ impl Parts {
                 *slot = Growing::Done(part);
                 return;
             }
+            Growing::Whole(part) => part,
             Growing::Text { kind: PartKind::Reasoning, text, signature } => {
                 Part::Reasoning { text, signature }
             }

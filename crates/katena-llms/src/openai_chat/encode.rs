@@ -10,7 +10,7 @@ use katena_core::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::schema::strict;
+use crate::openai_shared::schema::strict;
 use super::{Dialect, NamedTool};
 
 /// How the answer is wanted.

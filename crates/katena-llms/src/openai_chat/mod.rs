@@ -1,7 +1,6 @@
 //! OpenAI Chat Completions, and the many servers that speak it too.
 
 mod encode;
-mod schema;
 mod stream;
 mod wire;
 

@@ -35,7 +35,7 @@ const FOREIGN: [&str; 21] = [
 ///
 /// Strict mode wants every object closed and every property required. Closing an object that says nothing about other
 /// properties is fine for an answer; requiring an optional property is fine only if it may be null.
-pub(super) fn strict(schema: &Value) -> Option<Value> {
+pub(crate) fn strict(schema: &Value) -> Option<Value> {
     let mut schema = schema.clone();
     let root = schema.as_object()?;
     if root.get("type").and_then(Value::as_str) != Some("object") || root.contains_key("anyOf") {
