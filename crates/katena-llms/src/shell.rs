@@ -97,6 +97,61 @@ fn fold_sse(body: &[u8], mut decoder: impl StreamDecoder) -> Result<Option<ChatR
     Err(Error::unexpected("a finished stream without an answer"))
 }
 
+/// Asks for a whole answer of a protocol whose streams are lines of JSON. Several lines are understood too.
+#[allow(dead_code, reason = "each protocol is a feature")]
+pub(crate) async fn generate_ndjson(
+    client: &HttpClient,
+    call: HttpRequest,
+    decode: impl FnOnce(Value) -> Result<ChatResponse>,
+    decoder: impl StreamDecoder,
+) -> Result<ChatResponse> {
+    let reply = client.send(call).await?;
+    let whole = match reply.json::<Value>() {
+        Ok(value) => decode(value),
+        Err(error) if reply.shape() == Shape::Json => fold_ndjson(&reply.body, decoder).map_err(|cut| {
+            // A single text that ends too early: the reply knows the right words.
+            if error.kind() == katena_core::ErrorKind::Unavailable { error } else { cut }
+        }),
+        Err(error) => Err(error),
+    };
+    Ok(reply.complete(whole.map_err(|e| reply.mark(e))?))
+}
+
+/// Asks for a stream of lines of JSON. A server that answers at once sends one line.
+#[allow(dead_code, reason = "each protocol is a feature")]
+pub(crate) async fn stream_ndjson(
+    client: &HttpClient,
+    call: HttpRequest,
+    decoder: impl StreamDecoder,
+) -> Result<ChatStream> {
+    let mut body = client.open(call).await?;
+    match body.shape().await? {
+        Shape::Json => {
+            let (mark, complete) = (body.marker(), body.completer());
+            let lines = body.into_ndjson().map(|line| line.map(|data| ("message", data)));
+            Ok(events(lines, decoder, mark, complete))
+        }
+        shape => Err(body.unreadable(shape)),
+    }
+}
+
+/// The answer of lines that came whole.
+fn fold_ndjson(body: &[u8], mut decoder: impl StreamDecoder) -> Result<ChatResponse> {
+    let mut lines = katena_http::ndjson::NdjsonDecoder::new();
+    lines.push(body)?;
+    lines.finish()?;
+    while let Some(line) = lines.next_line() {
+        decoder.push("message", &line)?;
+    }
+    decoder.finish()?;
+    while let Some(event) = decoder.next_event() {
+        if let ChatEvent::Finished(response) = event {
+            return Ok(*response);
+        }
+    }
+    Err(Error::unexpected("a finished stream without an answer"))
+}
+
 struct Events<S, D> {
     /// Gone, and with them the connection, once nothing more is to be read.
     frames: Option<S>,
