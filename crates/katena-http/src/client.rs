@@ -179,8 +179,9 @@ impl HttpClient {
         );
         let should_retry = text("x-should-retry");
         let location = text("location");
+        let error_type = text("x-amzn-errortype");
         let body = self.error_body(response).await;
-        let mut error = head.mark(status_error(head.status, &body, &headers));
+        let mut error = head.mark(status_error(head.status, &body, error_type, &headers));
         if let Some(wait) = retry_after {
             error = error.with_retry_after(wait);
         }
@@ -231,7 +232,13 @@ fn header_map(headers: &[(Cow<'static, str>, Secret)]) -> Result<HeaderMap> {
     Ok(map)
 }
 
-fn status_error(status: u16, body: &[u8], headers: &[(Cow<'static, str>, Secret)]) -> Error {
+/// `error_type` is AWS's, which stands in a header.
+fn status_error(
+    status: u16,
+    body: &[u8],
+    error_type: Option<String>,
+    headers: &[(Cow<'static, str>, Secret)],
+) -> Error {
     let details = serde_json::from_slice::<Value>(body).ok().as_ref().and_then(ErrorDetails::from_value);
     let mut details = details.unwrap_or_else(|| {
         let text = String::from_utf8_lossy(body);
@@ -242,6 +249,7 @@ fn status_error(status: u16, body: &[u8], headers: &[(Cow<'static, str>, Secret)
         }
         details
     });
+    details.error_type = details.error_type.or(error_type);
     if (300..400).contains(&status) {
         "the server redirects elsewhere; redirects are not followed".clone_into(&mut details.message);
     }

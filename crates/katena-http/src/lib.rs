@@ -12,6 +12,8 @@
 //! No call is repeated: retrying is a layer's task. Redirects are not followed, since an API does not redirect and a
 //! followed redirect could carry a key elsewhere. HTTP/1.1 only: dropping a response stops it by closing its connection.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 mod body;
 mod client;
 mod endpoint;
@@ -21,6 +23,8 @@ mod options;
 mod rate_limits;
 mod request;
 mod secret;
+#[cfg(feature = "signatures")]
+pub mod signatures;
 pub mod sse;
 mod status;
 mod tls;

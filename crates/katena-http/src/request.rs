@@ -112,6 +112,11 @@ impl HttpRequest {
         self
     }
 
+    /// The value of a header that was set here or at the endpoint.
+    pub fn header(&self, name: &str) -> Option<&Secret> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
     /// Adds a name and value to the address's query.
     pub fn with_query(mut self, name: &str, value: &str) -> Self {
         self.url.query_pairs_mut().append_pair(name, value);

@@ -68,7 +68,7 @@ impl ErrorDetails {
     }
 
     fn from_object(object: &serde_json::Map<String, Value>) -> Self {
-        let message = ["message", "detail", "msg", "error_description", "errors"]
+        let message = ["message", "detail", "msg", "error_description", "errors", "Message"]
             .into_iter()
             .filter_map(|key| object.get(key).filter(|v| !v.is_null()))
             .map(|v| match v {
@@ -86,7 +86,7 @@ impl ErrorDetails {
         });
         Self {
             message,
-            error_type: text(object.get("type")).or_else(|| text(object.get("status"))),
+            error_type: ["type", "status", "__type"].into_iter().find_map(|key| text(object.get(key))),
             code,
             param: text(object.get("param")),
             status,
@@ -114,6 +114,9 @@ impl ErrorDetails {
             && (word("content_filter") || word("content_policy") || word("moderation_blocked"))
         {
             return ErrorKind::Refused;
+        }
+        if let Some(kind) = self.error_type.as_deref().and_then(aws_exception) {
+            return kind;
         }
         match status {
             Some(status) => kind_of_status(status),
@@ -166,6 +169,32 @@ impl ErrorDetails {
         }
         error
     }
+}
+
+/// The kind of an exception as AWS names it: `ThrottlingException`, `throttlingException`, with or without a namespace
+/// before `#` and an address after `:`.
+fn aws_exception(name: &str) -> Option<ErrorKind> {
+    let name = name.rsplit('#').next()?.split(':').next()?.trim().to_ascii_lowercase();
+    Some(match name.strip_suffix("exception").unwrap_or(&name) {
+        "throttling" | "throttled" | "toomanyrequests" | "requestlimitexceeded" => ErrorKind::RateLimited,
+        "servicequotaexceeded" => ErrorKind::QuotaExceeded,
+        "accessdenied" => ErrorKind::PermissionDenied,
+        "expiredtoken"
+        | "unrecognizedclient"
+        | "invalidsignature"
+        | "incompletesignature"
+        | "invalidclienttokenid"
+        | "missingauthenticationtoken"
+        | "signaturedoesnotmatch"
+        | "invalididentitytoken" => ErrorKind::Unauthenticated,
+        "resourcenotfound" => ErrorKind::NotFound,
+        "validation" => ErrorKind::InvalidInput,
+        "modeltimeout" => ErrorKind::Timeout,
+        "internalserver" | "serviceunavailable" | "modelnotready" | "modelerror" | "modelstreamerror" => {
+            ErrorKind::Unavailable
+        }
+        _ => return None,
+    })
 }
 
 fn kind_of_status(status: u16) -> ErrorKind {
