@@ -107,6 +107,31 @@ impl ChatCapabilities {
         self.usage = true;
         self
     }
+
+    /// What both can do.
+    ///
+    /// ```
+    /// use katena_core::ChatCapabilities;
+    /// let (a, b) = (ChatCapabilities::none().with_tools().with_seed(), ChatCapabilities::none().with_tools());
+    /// assert_eq!(a.common(b), ChatCapabilities::none().with_tools());
+    /// ```
+    pub fn common(self, other: Self) -> Self {
+        Self {
+            tools: self.tools && other.tools,
+            json_schema: self.json_schema && other.json_schema,
+            images: self.images && other.images,
+            audio: self.audio && other.audio,
+            video: self.video && other.video,
+            files: self.files && other.files,
+            reasoning: self.reasoning && other.reasoning,
+            prompt_cache: self.prompt_cache && other.prompt_cache,
+            top_k: self.top_k && other.top_k,
+            seed: self.seed && other.seed,
+            logprobs: self.logprobs && other.logprobs,
+            stop: self.stop && other.stop,
+            usage: self.usage && other.usage,
+        }
+    }
 }
 
 /// A model's name and abilities.

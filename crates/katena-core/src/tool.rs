@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::layer::Layer;
 use crate::message::{Part, ToolCall};
 use crate::run::Run;
 
@@ -96,6 +97,19 @@ impl<T: Tool + ?Sized> Tool for Arc<T> {
         (**self).call(call, run).await
     }
 }
+
+/// Conveniences of every [`Tool`].
+pub trait ToolExt: Tool {
+    /// Wraps the tool in a layer.
+    fn layer<L: Layer<dyn Tool>>(self, layer: L) -> Arc<dyn Tool>
+    where
+        Self: Sized + 'static,
+    {
+        layer.layer(Arc::new(self))
+    }
+}
+
+impl<T: Tool + ?Sized> ToolExt for T {}
 
 type Body = dyn Fn(ToolCall, Run) -> BoxFuture<'static, Result<ToolOutput>> + Send + Sync;
 

@@ -51,11 +51,18 @@ pub(crate) enum Asked<'a> {
     Other,
 }
 
+/// Tokens of a call, as far as they can be known before it is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub(crate) input: u64,
+    pub(crate) output: u64,
+}
+
 /// One call, as a layer sees it.
 pub(crate) struct Call<'a> {
     pub(crate) context: &'a Context,
     /// What [`Around::weigh`] said.
-    pub(crate) tokens: u64,
+    pub(crate) weight: Weight,
 }
 
 /// What a layer does around a call, whatever the component.
@@ -64,8 +71,8 @@ pub(crate) trait Around: fmt::Debug + Send + Sync + 'static {
     const REPEATS: bool = false;
 
     /// Estimates the tokens of a request.
-    fn weigh(&self, _asked: Asked<'_>) -> u64 {
-        0
+    fn weigh(&self, _asked: Asked<'_>) -> Weight {
+        Weight::default()
     }
 
     /// Makes the call by `attempt`.
@@ -108,11 +115,11 @@ impl<L: Around> ChatModel for Wrapped<L, dyn ChatModel> {
         self.inner.info()
     }
     async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
-        let call = Call { context: &request.context, tokens: self.layer.weigh(Asked::Chat(request)) };
+        let call = Call { context: &request.context, weight: self.layer.weigh(Asked::Chat(request)) };
         self.layer.call(call, || self.inner.generate(request)).await
     }
     async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {
-        let call = Call { context: &request.context, tokens: self.layer.weigh(Asked::Chat(request)) };
+        let call = Call { context: &request.context, weight: self.layer.weigh(Asked::Chat(request)) };
         self.layer.stream(call, || self.inner.stream(request)).await
     }
 }
@@ -127,7 +134,7 @@ impl<L: Around> Embedder for Wrapped<L, dyn Embedder> {
         self.inner.tokenizer()
     }
     async fn embed(&self, request: &EmbedRequest) -> Result<EmbedResponse> {
-        let call = Call { context: &request.context, tokens: self.layer.weigh(Asked::Embed(request)) };
+        let call = Call { context: &request.context, weight: self.layer.weigh(Asked::Embed(request)) };
         self.layer.call(call, || self.inner.embed(request)).await
     }
 }
@@ -142,7 +149,7 @@ fn give<L: Around, R: Clone + Default>(request: &mut R) -> R {
 impl<L: Around> Reranker for Wrapped<L, dyn Reranker> {
     async fn rerank(&self, mut request: RerankRequest) -> Result<Vec<Scored<Document>>> {
         let context = request.context.clone();
-        let call = Call { context: &context, tokens: self.layer.weigh(Asked::Rerank(&request)) };
+        let call = Call { context: &context, weight: self.layer.weigh(Asked::Rerank(&request)) };
         self.layer.call(call, || self.inner.rerank(give::<L, _>(&mut request))).await
     }
 }
@@ -155,23 +162,23 @@ impl<L: Around> VectorStore for Wrapped<L, dyn VectorStore> {
     }
     async fn upsert(&self, mut request: UpsertRequest) -> Result<()> {
         let context = request.context.clone();
-        let call = Call { context: &context, tokens: self.layer.weigh(Asked::Other) };
+        let call = Call { context: &context, weight: self.layer.weigh(Asked::Other) };
         self.layer.call(call, || self.inner.upsert(give::<L, _>(&mut request))).await
     }
     async fn search(&self, query: &VectorQuery) -> Result<Vec<Scored<Document>>> {
-        let call = Call { context: &query.context, tokens: self.layer.weigh(Asked::Other) };
+        let call = Call { context: &query.context, weight: self.layer.weigh(Asked::Other) };
         self.layer.call(call, || self.inner.search(query)).await
     }
     async fn get(&self, request: &GetRequest) -> Result<Vec<Record>> {
-        let call = Call { context: &request.context, tokens: self.layer.weigh(Asked::Other) };
+        let call = Call { context: &request.context, weight: self.layer.weigh(Asked::Other) };
         self.layer.call(call, || self.inner.get(request)).await
     }
     async fn delete(&self, request: &DeleteRequest) -> Result<u64> {
-        let call = Call { context: &request.context, tokens: self.layer.weigh(Asked::Other) };
+        let call = Call { context: &request.context, weight: self.layer.weigh(Asked::Other) };
         self.layer.call(call, || self.inner.delete(request)).await
     }
     async fn count(&self, request: &CountRequest) -> Result<u64> {
-        let call = Call { context: &request.context, tokens: self.layer.weigh(Asked::Other) };
+        let call = Call { context: &request.context, weight: self.layer.weigh(Asked::Other) };
         self.layer.call(call, || self.inner.count(request)).await
     }
     fn records(&self) -> Option<Arc<dyn RecordStore>> {
@@ -183,7 +190,7 @@ impl<L: Around> VectorStore for Wrapped<L, dyn VectorStore> {
 #[async_trait]
 impl<L: Around> Retriever for Wrapped<L, dyn Retriever> {
     async fn retrieve(&self, query: &Query) -> Result<Vec<Scored<Document>>> {
-        let call = Call { context: &query.context, tokens: self.layer.weigh(Asked::Other) };
+        let call = Call { context: &query.context, weight: self.layer.weigh(Asked::Other) };
         self.layer.call(call, || self.inner.retrieve(query)).await
     }
 }
@@ -195,7 +202,7 @@ impl<L: Around> Tool for Wrapped<L, dyn Tool> {
         self.inner.spec()
     }
     async fn call(&self, call: ToolCall, run: &Run) -> Result<ToolOutput> {
-        let around = Call { context: run.context(), tokens: self.layer.weigh(Asked::Other) };
+        let around = Call { context: run.context(), weight: self.layer.weigh(Asked::Other) };
         self.layer.call(around, || self.inner.call(call.clone(), run)).await
     }
 }

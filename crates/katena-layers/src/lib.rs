@@ -41,13 +41,21 @@
 //! wait is an error of kind `Config`, not a panic; a call that needs no wait needs no runtime.
 
 mod around;
+mod breaker;
 mod clock;
 mod concurrency;
+mod estimate;
+mod fallback;
+mod lanes;
+mod rate_limit;
 mod retry;
 mod timeout;
 mod watch;
 
+pub use breaker::*;
 pub use clock::TokioClock;
 pub use concurrency::*;
+pub use fallback::*;
+pub use rate_limit::*;
 pub use retry::*;
 pub use timeout::*;

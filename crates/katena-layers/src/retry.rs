@@ -8,7 +8,7 @@ use std::time::Duration;
 use katena_core::{ChatEvent, ChatStream, Error, Layer, Result, Tool};
 
 use crate::around::{Answer, Around, Call, Wrapped, layer_for};
-use crate::clock::{Time, past_deadline, with_clock};
+use crate::clock::{Time, with_clock};
 use crate::watch::{Watch, begin, watch};
 
 /// What [`Retry`] does when the other side asks for a longer wait than the cap.

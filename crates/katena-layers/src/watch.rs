@@ -14,6 +14,8 @@ pub(crate) trait Watch: Send + Unpin + 'static {
     fn failed(&mut self, error: Error) -> Error {
         error
     }
+    /// The stream ended without `Finished` and without an error.
+    fn ended(&mut self) {}
 }
 
 /// Lets a stream pass under the eyes of `watch`. It ends after `Finished` or its first error; `watch` is dropped before
@@ -47,6 +49,7 @@ impl<W: Watch> Stream for Watched<W> {
                 Some(Err(error))
             }
             None => {
+                watch.ended();
                 this.watch = None;
                 None
             }
