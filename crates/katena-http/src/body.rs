@@ -165,7 +165,7 @@ pub struct HttpStream {
     body: Option<BoxStream<'static, reqwest::Result<Bytes>>>,
     idle_timeout: Duration,
     idle: Pin<Box<Sleep>>,
-    waiting: bool,
+    waiting_since: Option<Instant>,
     deadline: Option<Pin<Box<Sleep>>>,
     cancelled: Cancelled,
 }
@@ -190,7 +190,7 @@ impl HttpStream {
             body: Some(response.bytes_stream().boxed()),
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
-            waiting: false,
+            waiting_since: None,
             deadline: context.deadline.map(|at| Box::pin(tokio::time::sleep_until(Instant::from_std(at)))),
             cancelled: context.cancel.cancelled(),
         }
@@ -288,7 +288,7 @@ impl HttpStream {
             // The data first: a timer that ran out while nobody looked must not hide what has arrived.
             match body.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(piece))) => {
-                    self.waiting = false;
+                    self.waiting_since = None;
                     return Poll::Ready(Some(Ok(piece)));
                 }
                 Poll::Ready(None) => {
@@ -297,17 +297,22 @@ impl HttpStream {
                 }
                 Poll::Ready(Some(Err(error))) => body_error(error),
                 Poll::Pending => {
-                    // Only the time that the consumer itself waits counts as silence.
-                    if !std::mem::replace(&mut self.waiting, true) {
-                        self.idle.as_mut().reset(after(self.idle_timeout));
-                    }
-                    match self.idle.as_mut().poll(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(()) => {
-                            Error::new(ErrorKind::Timeout, "the server fell silent in the midst of its reply")
-                                .with_context("idle timeout", format!("{:?}", self.idle_timeout))
+                    // Only the time that the consumer itself waits counts as silence. The timer is set anew only when it
+                    // runs out too early: setting it for each piece would cost more than reading it.
+                    let now = Instant::now();
+                    let since = *self.waiting_since.get_or_insert(now);
+                    loop {
+                        if self.idle.as_mut().poll(cx).is_pending() {
+                            return Poll::Pending;
                         }
+                        let until = later(since, self.idle_timeout);
+                        if until <= Instant::now() {
+                            break;
+                        }
+                        self.idle.as_mut().reset(until);
                     }
+                    Error::new(ErrorKind::Timeout, "the server fell silent in the midst of its reply")
+                        .with_context("idle timeout", format!("{:?}", self.idle_timeout))
                 }
             }
         };
@@ -334,6 +339,9 @@ pub(crate) fn too_large(limit: usize) -> Error {
 
 /// The moment after `wait`; a wait without end is thirty years.
 pub(crate) fn after(wait: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(30 * 365 * 86_400))
+    later(Instant::now(), wait)
+}
+
+fn later(from: Instant, wait: Duration) -> Instant {
+    from.checked_add(wait).unwrap_or_else(|| from + Duration::from_secs(30 * 365 * 86_400))
 }

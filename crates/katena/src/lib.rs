@@ -16,7 +16,11 @@ pub use katena_core::*;
 pub use katena_chains as chains;
 #[cfg(feature = "llama-cpp")]
 pub use katena_llama_cpp as llama_cpp;
-#[cfg(feature = "openai")]
+#[cfg(feature = "embeddings")]
+pub use katena_embeddings as embeddings;
+#[cfg(feature = "layers")]
+pub use katena_layers as layers;
+#[cfg(feature = "llms")]
 pub use katena_llms as llms;
 #[cfg(feature = "loaders")]
 pub use katena_loaders as loaders;
@@ -40,8 +44,26 @@ pub mod prelude {
     pub use katena_chains::RetrievalQa;
     #[cfg(feature = "llama-cpp")]
     pub use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaEmbedder, LlamaOptions};
+    #[cfg(feature = "layers")]
+    pub use katena_layers::{
+        Cache, CircuitBreaker, Concurrency, Fallback, Guard, Meter, RateLimit, Retry, Timeout, Trace,
+    };
+    #[cfg(feature = "anthropic")]
+    pub use katena_llms::AnthropicChat;
+    #[cfg(feature = "bedrock")]
+    pub use katena_llms::BedrockChat;
+    #[cfg(feature = "cohere")]
+    pub use katena_llms::CohereChat;
+    #[cfg(feature = "gemini")]
+    pub use katena_llms::GeminiChat;
+    #[cfg(feature = "mistral")]
+    pub use katena_llms::MistralChat;
+    #[cfg(feature = "ollama")]
+    pub use katena_llms::OllamaChat;
     #[cfg(feature = "openai")]
     pub use katena_llms::OpenAiChat;
+    #[cfg(feature = "responses")]
+    pub use katena_llms::OpenAiResponses;
     #[cfg(feature = "loaders")]
     pub use katena_loaders::DirectoryLoader;
     #[cfg(feature = "retrieval")]
