@@ -1,1 +1,85 @@
-//! Embedders and rerankers over HTTP, a feature per vendor.
+//! Embedders and rerankers over HTTP, a feature per vendor, and a cache on disk for any embedder.
+//!
+//! | feature | embedder | reranker |
+//! |---|---|---|
+//! | `openai` (default) | `OpenAiEmbedder`: OpenAI, Azure, compatible servers, presets | |
+//! | `gemini`, `vertex` | `GeminiEmbedder`, `VertexEmbedder` | |
+//! | `bedrock` | `BedrockEmbedder` | `BedrockReranker` |
+//! | `cohere`, `voyage`, `jina` | `CohereEmbedder`, `VoyageEmbedder`, `JinaEmbedder` | `CohereReranker`, `VoyageReranker`, `JinaReranker` |
+//! | `mistral`, `ollama` | `MistralEmbedder`, `OllamaEmbedder` | |
+//! | `tei`, `llama-server` | `TeiEmbedder`, `LlamaServerEmbedder` | `TeiReranker`, `LlamaServerReranker` |
+//!
+//! # What all embedders do
+//! - Texts go out in batches within the vendor's limits, several calls at once ([`BatchLimits`]); the order is kept. The
+//!   first batch that fails ends the call with its error: nothing is missing silently. Nothing is tried again here.
+//! - Each reply is checked: one vector a text, as long as `info().dimensions`, all numbers finite. Else `InvalidOutput`.
+//! - Vectors get length 1, whether the vendor gives them so or not, unless raw ones are asked for.
+//! - A text of nothing but white space is `InvalidInput`, and nothing is sent: the vendors refuse it, each in its way.
+//! - A text longer than the model reads is refused by the vendor where it can be told to ([`Truncate`]).
+//! - `info().model` names the vector space: vendor, model, dimensions, and whatever else changes vectors.
+//! - The dimensions are known before the first call: from a table of documented models, from [`EmbedModel::new`], or
+//!   measured by `connect` for an [`EmbedModel::unmeasured`]. Otherwise the constructor fails.
+
+#[macro_use]
+mod macros;
+mod auth;
+mod batch;
+mod env;
+mod indexed;
+mod model;
+mod rerank;
+mod shell;
+mod vectors;
+
+#[cfg(feature = "bedrock")]
+pub mod bedrock;
+pub mod cached;
+#[cfg(any(feature = "cohere", feature = "bedrock"))]
+pub mod cohere;
+#[cfg(any(feature = "gemini", feature = "vertex"))]
+pub mod google;
+#[cfg(feature = "jina")]
+mod jina;
+#[cfg(feature = "llama-server")]
+pub mod llama_server;
+#[cfg(feature = "mistral")]
+mod mistral;
+#[cfg(feature = "ollama")]
+pub mod ollama;
+#[cfg(feature = "openai")]
+mod openai;
+#[cfg(feature = "tei")]
+pub mod tei;
+#[cfg(feature = "voyage")]
+mod voyage;
+
+#[cfg(feature = "bedrock")]
+pub use bedrock::{BedrockEmbedder, BedrockReranker};
+pub use cached::{CachedEmbedder, EmbedCache};
+#[cfg(feature = "cohere")]
+pub use cohere::{CohereEmbedder, CohereReranker};
+#[cfg(feature = "gemini")]
+pub use google::GeminiEmbedder;
+#[cfg(feature = "vertex")]
+pub use google::VertexEmbedder;
+#[cfg(feature = "jina")]
+pub use jina::{JinaEmbedder, JinaReranker};
+#[cfg(feature = "llama-server")]
+pub use llama_server::{LlamaRoute, LlamaServerEmbedder, LlamaServerReranker};
+#[cfg(feature = "mistral")]
+pub use mistral::MistralEmbedder;
+#[cfg(feature = "ollama")]
+pub use ollama::OllamaEmbedder;
+#[cfg(feature = "openai")]
+pub use openai::{OpenAiEmbedder, Preset};
+#[cfg(feature = "tei")]
+pub use tei::{TeiEmbedder, TeiReranker};
+#[cfg(feature = "voyage")]
+pub use voyage::{VoyageEmbedder, VoyageReranker};
+
+pub use batch::BatchLimits;
+pub use indexed::decode_indexed;
+pub use model::{EmbedModel, Encoding, Truncate};
+pub use rerank::decode_rerank;
+
+pub use katena_http::{HttpClient, HttpOptions, Secret};
