@@ -41,21 +41,31 @@
 //! wait is an error of kind `Config`, not a panic; a call that needs no wait needs no runtime.
 
 mod around;
+mod bounded;
 mod breaker;
+mod cache;
 mod clock;
 mod concurrency;
 mod estimate;
 mod fallback;
 mod lanes;
+mod meter;
+mod prices;
 mod rate_limit;
 mod retry;
+mod stored;
 mod timeout;
+mod wall;
 mod watch;
 
 pub use breaker::*;
+pub use cache::*;
 pub use clock::TokioClock;
 pub use concurrency::*;
 pub use fallback::*;
+pub use meter::*;
+pub use prices::*;
 pub use rate_limit::*;
 pub use retry::*;
 pub use timeout::*;
+pub use wall::*;
