@@ -11,6 +11,7 @@
 //! # }).unwrap();
 //! ```
 
+mod batch;
 mod chain;
 mod chat;
 mod clock;
@@ -37,6 +38,7 @@ mod splitter;
 mod store;
 mod tool;
 
+pub use batch::*;
 pub use chain::*;
 pub use chat::*;
 pub use clock::*;
@@ -65,6 +67,7 @@ pub use tool::*;
 /// Every core trait is usable behind an `Arc`.
 const _: () = {
     const fn usable<T: ?Sized>() {}
+    usable::<std::sync::Arc<dyn BatchModel>>();
     usable::<std::sync::Arc<dyn ChatModel>>();
     usable::<std::sync::Arc<dyn Embedder>>();
     usable::<std::sync::Arc<dyn Reranker>>();
