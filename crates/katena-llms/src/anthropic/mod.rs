@@ -240,7 +240,7 @@ impl AnthropicChat {
         if !betas.is_empty() {
             call = call.with_header("anthropic-beta", betas.join(","));
         }
-        self.place.open(call.with_context(request.context.clone())).await
+        self.place.open(call, &request.context).await
     }
 
     fn decode(&self, raw: Value) -> Result<ChatResponse> {

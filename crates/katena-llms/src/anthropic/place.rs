@@ -1,6 +1,6 @@
 //! Where the protocol is spoken: paths, hosts and what opens them.
 
-use katena_core::Result;
+use katena_core::{Context, Result};
 use katena_http::{Endpoint, HttpRequest};
 
 use super::encode::{Reply, Target};
@@ -44,12 +44,15 @@ impl Place {
 
     /// Adds what opens the place, if that is not in the endpoint's headers.
     #[allow(clippy::unused_async, reason = "tokens are fetched")]
-    pub(super) async fn open(&self, call: HttpRequest) -> Result<HttpRequest> {
+    #[cfg_attr(not(feature = "vertex"), allow(unused_variables))]
+    pub(super) async fn open(&self, call: HttpRequest, context: &Context) -> Result<HttpRequest> {
+        let call = call.with_context(context.clone());
         match self {
             Self::Api => Ok(call),
             #[cfg(feature = "vertex")]
             Self::Vertex { tokens, .. } => {
-                let bearer = format!("Bearer {}", tokens.token().await?.expose());
+                let token = context.cancel.guard(tokens.token()).await?;
+                let bearer = format!("Bearer {}", token.expose());
                 Ok(call.with_header("authorization", bearer))
             }
         }
