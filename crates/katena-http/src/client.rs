@@ -261,7 +261,7 @@ fn status_error(
     details.into_error(Some(status))
 }
 
-fn connection_error(error: reqwest::Error) -> Error {
+pub(crate) fn connection_error(error: reqwest::Error) -> Error {
     let error = error.without_url();
     let (kind, message) = if error.is_builder() {
         (ErrorKind::Config, "the request can't be built")

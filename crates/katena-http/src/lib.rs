@@ -17,6 +17,11 @@ pub mod aws;
 mod body;
 mod client;
 mod endpoint;
+#[cfg(feature = "entra")]
+mod entra;
+#[cfg(feature = "google")]
+pub mod google;
+pub mod guard;
 pub mod multipart;
 pub mod ndjson;
 mod options;
@@ -29,10 +34,14 @@ pub mod sse;
 mod status;
 mod tls;
 mod token;
+#[cfg(feature = "entra")]
+mod token_cache;
 
 pub use body::{HttpReply, HttpStream, Shape};
 pub use client::HttpClient;
 pub use endpoint::Endpoint;
+#[cfg(feature = "entra")]
+pub use entra::EntraToken;
 pub use options::{HttpOptions, Proxy};
 pub use request::{HttpRequest, Method};
 pub use secret::Secret;
