@@ -4,7 +4,10 @@
 //! |---|---|---|
 //! | `anthropic` | `AnthropicChat` | Anthropic Messages, at Anthropic and (with `vertex`) on Vertex AI |
 //! | `openai` (default) | [`OpenAiChat`] | OpenAI Chat Completions, and every server that is compatible with it |
+//! | `bedrock` | `BedrockChat`, `BedrockClaude` | Amazon Bedrock: Converse for all models, and (with `anthropic`) Claude by `InvokeModel` |
 //! | `gemini` | `GeminiChat` | Gemini `generateContent`, on the Developer API and on Vertex AI |
+//! | `cohere` | `CohereChat` | Cohere's chat, version 2 |
+//! | `mistral` | `MistralChat` | Mistral's chat |
 //! | `ollama` | `OllamaChat` | Ollama's own chat |
 //! | `responses` | `OpenAiResponses` | OpenAI Responses, and the servers that follow it |
 
@@ -36,6 +39,8 @@ mod fields;
 
 #[cfg(feature = "anthropic")]
 pub mod anthropic;
+#[cfg(any(feature = "openai", feature = "responses"))]
+mod azure;
 #[cfg(feature = "batches")]
 pub mod batches;
 #[cfg(feature = "bedrock")]
@@ -56,18 +61,30 @@ pub mod openai_chat;
 pub mod openai_responses;
 #[cfg(any(feature = "openai", feature = "responses"))]
 mod openai_shared;
+#[cfg(feature = "openai")]
+mod presets;
 #[cfg(feature = "webhooks")]
 pub mod webhooks;
 
+#[cfg(feature = "bedrock")]
+pub use bedrock::BedrockChat;
+#[cfg(feature = "cohere")]
+pub use cohere::CohereChat;
+#[cfg(feature = "mistral")]
+pub use mistral::MistralChat;
 #[cfg(feature = "ollama")]
 pub use ollama::OllamaChat;
 #[cfg(feature = "anthropic")]
 pub use anthropic::AnthropicChat;
 #[cfg(feature = "gemini")]
 pub use gemini::GeminiChat;
+#[cfg(any(feature = "openai", feature = "responses"))]
+pub use azure::AzureOpenAi;
 #[cfg(feature = "openai")]
 pub use openai_chat::OpenAiChat;
 #[cfg(feature = "responses")]
 pub use openai_responses::OpenAiResponses;
+#[cfg(feature = "openai")]
+pub use presets::{MaxPrice, OpenRouterOptions, Preset, ProviderPreferences};
 
 pub use katena_http::{HttpClient, HttpOptions, Secret};

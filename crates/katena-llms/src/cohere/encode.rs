@@ -133,7 +133,7 @@ fn assistant(message: &Message, info: &ModelInfo) -> Result<Value> {
         match part {
             // The protocol has no refusals; the words are the model's.
             Part::Text { text } | Part::Refusal { text } => {
-                blocks.push(json!({"type": "text", "text": text}))
+                blocks.push(json!({"type": "text", "text": text}));
             }
             // Signed reasoning is another vendor's.
             Part::Reasoning { signature: Some(_), .. } => {}
