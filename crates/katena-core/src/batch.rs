@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
@@ -347,7 +348,7 @@ pub trait BatchModelExt: BatchModel {
                     );
                 }
                 let nap = clock.sleep(pause);
-                how.context.cancel.guard(async { Ok(nap.await) }).await?;
+                how.context.cancel.guard(nap.map(Ok)).await?;
             }
         })
     }

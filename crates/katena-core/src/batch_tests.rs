@@ -1,8 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use futures_util::FutureExt as _;
-
 use super::*;
 use crate::clock::ManualClock;
 use crate::context::Cancel;

@@ -1,5 +1,7 @@
 //! Anthropic Messages: Claude at Anthropic's own API and, with the feature `vertex`, on Vertex AI.
 
+#[cfg(feature = "batches")]
+mod batch;
 mod blocks;
 mod catalog;
 pub(crate) mod encode;
@@ -22,6 +24,8 @@ use crate::shell;
 use encode::{Reply, Settings};
 use place::Place;
 
+#[cfg(feature = "batches")]
+pub(crate) use place::below_v1;
 pub use stream::AnthropicStreamDecoder;
 pub use wire::{FIELDS, ITEMS, decode_response};
 

@@ -11,9 +11,12 @@
 //! The signature's text begins with `gemini:`. Reasoning with another vendor's signature is not sent; reasoning without any is
 //! sent as a thought.
 
+#[cfg(feature = "batches")]
+mod batch;
 mod catalog;
 mod contents;
 mod encode;
+mod env;
 mod files;
 mod frames;
 mod schema;
@@ -29,7 +32,7 @@ use katena_core::{
     ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ErrorKind,
     ModelInfo, Result,
 };
-use katena_http::{Endpoint, HttpClient, HttpOptions, HttpRequest, Proxy, Secret, TokenSource};
+use katena_http::{Endpoint, HttpClient, HttpRequest, Secret, TokenSource};
 use serde_json::Value;
 
 use crate::shell::{self, StreamDecoder};
@@ -226,61 +229,6 @@ impl GeminiChat {
         this.with_api_key(key)
     }
 
-    /// A model by the environment, with the usual proxy variables.
-    ///
-    /// On the Developer API by `GOOGLE_API_KEY`, else `GEMINI_API_KEY`, at `GOOGLE_GEMINI_BASE_URL` if set. If
-    /// `GOOGLE_GENAI_USE_VERTEXAI` (or `GOOGLE_GENAI_USE_ENTERPRISE`) is `1` or `true`, on Vertex AI, at
-    /// `GOOGLE_VERTEX_BASE_URL` if set: by `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` (`global` if unset) with the
-    /// application's default credentials, which need the feature `vertex`; without a project by the key.
-    ///
-    /// # Errors
-    /// Kind `Unauthenticated` if there is no key or no credentials; `Config` for a bad address, or if the feature is missing.
-    pub fn from_env(model: impl Into<String>) -> Result<Self> {
-        Self::from_lookup(model.into(), |name| std::env::var(name).ok(), default_tokens)
-    }
-
-    fn from_lookup(
-        model: String,
-        lookup: impl Fn(&str) -> Option<String>,
-        tokens: impl FnOnce() -> Result<Arc<dyn TokenSource>>,
-    ) -> Result<Self> {
-        let get = |name| lookup(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
-        let yes = |name| get(name).is_some_and(|v| v == "1" || v.eq_ignore_ascii_case("true"));
-        let key = get("GOOGLE_API_KEY").or_else(|| get("GEMINI_API_KEY"));
-        let on_vertex = yes("GOOGLE_GENAI_USE_VERTEXAI") || yes("GOOGLE_GENAI_USE_ENTERPRISE");
-        let missing = |what| Error::new(ErrorKind::Unauthenticated, what);
-        let this = match (on_vertex, get("GOOGLE_CLOUD_PROJECT"), key) {
-            (false, _, Some(key)) => Self::new(model, key),
-            (false, _, None) => {
-                return Err(
-                    missing("neither GOOGLE_API_KEY nor GEMINI_API_KEY is set").with_vendor(DEVELOPER)
-                );
-            }
-            (true, Some(project), _) => {
-                let location = get("GOOGLE_CLOUD_LOCATION").or_else(|| get("GOOGLE_CLOUD_REGION"));
-                let location = location.unwrap_or_else(|| "global".to_owned());
-                let this =
-                    Self::vertex(model, project, location, tokens().map_err(|e| e.with_vendor(VERTEX))?)?;
-                match get("GOOGLE_CLOUD_QUOTA_PROJECT") {
-                    Some(project) => this.with_quota_project(project),
-                    None => this,
-                }
-            }
-            (true, None, Some(key)) => Self::vertex_express(model, key),
-            (true, None, None) => {
-                return Err(
-                    missing("neither GOOGLE_CLOUD_PROJECT nor GOOGLE_API_KEY is set").with_vendor(VERTEX)
-                );
-            }
-        };
-        let base = if on_vertex { "GOOGLE_VERTEX_BASE_URL" } else { "GOOGLE_GEMINI_BASE_URL" };
-        let this = this.with_client(HttpClient::with_options(HttpOptions::new().with_proxy(Proxy::FromEnv)));
-        match get(base) {
-            Some(base) => this.with_base_url(base),
-            None => Ok(this),
-        }
-    }
-
     /// Moves to another server, such as a proxy; key and tokens stay. The address holds the version: what is appended begins
     /// with `models/` or, on Vertex AI, `projects/` or `publishers/`.
     ///
@@ -399,16 +347,6 @@ impl GeminiChat {
     fn decode(&self, request: &ChatRequest, raw: Value) -> Result<ChatResponse> {
         wire::decode_limited(raw, &self.info.vendor, alternatives(request))
     }
-}
-
-#[cfg(feature = "vertex")]
-fn default_tokens() -> Result<Arc<dyn TokenSource>> {
-    katena_http::google::application_default()
-}
-
-#[cfg(not(feature = "vertex"))]
-fn default_tokens() -> Result<Arc<dyn TokenSource>> {
-    Err(Error::config("the application's default credentials need katena-llms with the feature `vertex`"))
 }
 
 /// How many alternatives to each token were asked for; without a word about it, whatever comes.
