@@ -7,9 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use katena_core::{
     ChatModel, ChatRequest, ChatResponse, ChatStream, Context, CountRequest, DeleteRequest, Document,
-    EmbedRequest, EmbedResponse, Embedder, EmbedderInfo, GetRequest, ModelInfo, Query, Record, RecordStore,
-    RerankRequest, Reranker, Result, Retriever, Run, Scored, StoreInfo, Tokenizer, Tool, ToolCall,
-    ToolOutput, ToolSpec, UpsertRequest, Usage, VectorQuery, VectorStore,
+    EmbedRequest, EmbedResponse, Embedder, EmbedderInfo, Error, GetRequest, ModelInfo, Query, Record,
+    RecordStore, RerankRequest, Reranker, Result, Retriever, Run, Scored, StoreInfo, Tokenizer, Tool,
+    ToolCall, ToolOutput, ToolSpec, UpsertRequest, Usage, VectorQuery, VectorStore,
 };
 
 /// What a layer sees of an answer.
@@ -63,6 +63,11 @@ pub(crate) struct Call<'a> {
     pub(crate) context: &'a Context,
     /// What [`Around::weigh`] said.
     pub(crate) weight: Weight,
+}
+
+/// True if a layer refused the call: that says nothing about the component, and the layer has already waited as long as it may.
+pub(crate) fn is_own_refusal(error: &Error) -> bool {
+    matches!(error.context("layer"), Some("circuit_breaker" | "rate_limit" | "concurrency"))
 }
 
 /// What a layer does around a call, whatever the component.

@@ -10,7 +10,7 @@ use katena_core::{
     Retriever, Tool, VectorStore,
 };
 
-use crate::around::{Answer, Around, Call, Wrapped};
+use crate::around::{Answer, Around, Call, Wrapped, is_own_refusal};
 use crate::clock::{Time, with_clock};
 use crate::watch::{Watch, watch};
 
@@ -295,12 +295,11 @@ impl Trial {
     }
 
     fn failed(&mut self, error: &Error) {
-        let own = matches!(error.context("layer"), Some("circuit_breaker" | "rate_limit" | "concurrency"));
         let late = || {
             let time = &self.circuit.settings.time;
             error.kind() == ErrorKind::Timeout && self.deadline.is_some_and(|d| d <= time.now())
         };
-        let verdict = if own || late() {
+        let verdict = if is_own_refusal(error) || late() {
             Verdict::Nothing
         } else if error.is_temporary() {
             Verdict::Bad

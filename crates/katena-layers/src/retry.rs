@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use katena_core::{ChatEvent, ChatStream, Error, Layer, Result, Tool};
 
-use crate::around::{Answer, Around, Call, Wrapped, layer_for};
+use crate::around::{Answer, Around, Call, Wrapped, is_own_refusal, layer_for};
 use crate::clock::{Time, with_clock};
 use crate::watch::{Watch, begin, watch};
 
@@ -26,7 +26,7 @@ pub enum LongHint {
 /// each shortened by up to a quarter at random.
 ///
 /// - What is temporary is said by [`Error::is_temporary`]; a vendor's `x-should-retry` has already decided it there. Used-up
-///   quotas and other faults of the request are not tried again.
+///   quotas and other faults of the request are not tried again, nor is what a limit or a breaker below has refused.
 /// - A wait that the other side asks for ([`Error::retry_after`]) is kept, up to a cap (120 s), and stretched by up to a
 ///   quarter (at most the backoff's cap), so that clients told the same do not come back together. A hint of zero is none.
 /// - A wait that would reach the context's deadline is not begun: the last error comes at once. A cancel signal ends a wait.
@@ -137,7 +137,7 @@ impl Retry {
     /// assert!(Retry::default().wait_before(3, &busy).is_none());
     /// ```
     pub fn wait_before(&self, retry: u32, error: &Error) -> Option<Duration> {
-        if retry > self.retries || !error.is_temporary() {
+        if retry > self.retries || !error.is_temporary() || is_own_refusal(error) {
             return None;
         }
         let share = self.random() / 4.0;

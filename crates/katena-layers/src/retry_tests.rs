@@ -79,6 +79,15 @@ fn what_will_not_help_is_not_tried_again() {
 }
 
 #[test]
+fn what_a_layer_below_refused_is_not_tried_again() {
+    let limit = crate::RateLimit::new(crate::PerMinute::requests(1)).with_max_wait(Duration::ZERO);
+    let model = EchoChat::new().layer(limit).layer(Retry::default());
+    assert!(model.generate(&request()).now_or_never().unwrap().is_ok());
+    let error = model.generate(&request()).now_or_never().expect("no wait").unwrap_err();
+    assert!(error.retry_after().is_some() && error.context("attempts") == Some("1"));
+}
+
+#[test]
 fn x_should_retry_makes_any_error_temporary() {
     let (manual, clock) = clock();
     let told = Error::invalid_input("odd").with_temporary(true);
