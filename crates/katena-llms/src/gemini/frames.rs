@@ -38,12 +38,13 @@ pub(super) async fn stream(
 /// Makes events of bare JSON texts: a line that begins with a bracket is no field of an event, and would be skipped.
 pub(super) struct BareJson {
     line_start: bool,
+    after_cr: bool,
     within: bool,
 }
 
 impl BareJson {
     pub(super) fn new() -> Self {
-        Self { line_start: true, within: false }
+        Self { line_start: true, after_cr: false, within: false }
     }
 
     /// The next bytes, with `data:` before each line of a bare JSON text. It ends with an empty line.
@@ -57,7 +58,10 @@ impl BareJson {
                 // An event before it may lack its end.
                 out.put_slice(if begins { b"\ndata:" } else { b"data:" });
             }
-            self.within = self.within && !(self.line_start && ends && byte == b'\n') || begins;
+            // The two bytes of CRLF end one line.
+            let empty_line = self.line_start && ends && !(byte == b'\n' && self.after_cr);
+            self.within = begins || self.within && !empty_line;
+            self.after_cr = byte == b'\r';
             self.line_start = ends;
             if let Some(out) = &mut out {
                 out.put_u8(byte);
@@ -77,8 +81,9 @@ mod tests {
         for piece in text.as_bytes().chunks(split) {
             sse.push(&bare.wrap(Bytes::copy_from_slice(piece))).unwrap();
         }
-        let last = sse.finish_json();
-        std::iter::from_fn(|| sse.next_event()).chain(last).map(|e| e.data).collect()
+        let mut events: Vec<String> = std::iter::from_fn(|| sse.next_event()).map(|e| e.data).collect();
+        events.extend(sse.finish_json().map(|e| e.data));
+        events
     }
 
     #[test]

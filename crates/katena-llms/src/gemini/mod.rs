@@ -29,8 +29,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use katena_core::{
-    ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ErrorKind,
-    ModelInfo, Result,
+    ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ModelInfo, Result,
 };
 use katena_http::{Endpoint, HttpClient, HttpRequest, Secret, TokenSource};
 use serde_json::Value;
