@@ -8,7 +8,7 @@ use super::*;
 use crate::{EmbedModel, Truncate};
 
 fn parse(request: HttpRequest) -> Value {
-    serde_json::from_slice(request.body()).unwrap()
+    serde_json::from_slice(request.body()).expect("a JSON body")
 }
 
 #[test]

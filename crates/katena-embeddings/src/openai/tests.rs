@@ -1,5 +1,4 @@
 use katena_core::{EmbedRole, Embedder as _, ErrorKind};
-use katena_http::Secret;
 
 use super::*;
 
@@ -113,5 +112,4 @@ fn presets_are_addresses() {
         Endpoint::new(preset.base_url).unwrap();
         assert!(preset.key_variable.is_some() || preset.base_url.starts_with("http://localhost"));
     }
-    let _ = Secret::new("");
 }
