@@ -12,8 +12,11 @@ decoder!(OpenAiStreamDecoder);
 
 #[test]
 fn recorded_answers_are_understood() {
-    let protocol =
-        Protocol { api: "chat.completions", whole: decode_response, stream: || OpenAiStreamDecoder::new("v") };
+    let protocol = Protocol {
+        api: "chat.completions",
+        whole: decode_response,
+        stream: || OpenAiStreamDecoder::new("v"),
+    };
     if let Some(total) = protocol.replay() {
         assert!(total >= 570, "only {total} recordings");
     }

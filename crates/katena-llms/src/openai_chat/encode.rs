@@ -8,17 +8,13 @@ use katena_core::{
     ToolResult, ToolSpec,
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::cache;
+use super::quirks::{CacheForm, JsonMode, NamedTool, Quirks, TokenLimit};
+use super::reasoning;
 use crate::openai_shared::schema::strict;
-use super::{Dialect, NamedTool};
-
-/// How the answer is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reply {
-    Whole,
-    Stream,
-}
+use crate::openai_shared::{Reply, audio_format, finite, label, parameters};
 
 /// The body, borrowing from the request. The order of fields is fixed, so that equal requests are equal bytes.
 #[derive(Serialize)]
@@ -57,25 +53,48 @@ pub(super) struct Body<'a> {
     stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<Value>,
+    /// Reasoning and prompt cache, by the server's names.
     #[serde(flatten)]
-    extra: &'a BTreeMap<String, Value>,
+    named: Map<String, Value>,
+    #[serde(flatten)]
+    extra: BTreeMap<&'a str, &'a Value>,
 }
 
 #[derive(Serialize)]
-struct WireMessage<'a> {
+pub(super) struct WireMessage<'a> {
     role: &'static str,
-    content: Option<Content<'a>>,
+    pub(super) content: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<&'a str>,
+    /// Earlier reasoning.
+    #[serde(flatten)]
+    reasoning: Map<String, Value>,
+}
+
+impl<'a> WireMessage<'a> {
+    fn new(role: &'static str, content: Option<Content<'a>>) -> Self {
+        Self {
+            role,
+            content,
+            refusal: None,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            reasoning: Map::new(),
+        }
+    }
+
+    pub(super) fn is_system(&self) -> bool {
+        self.role == "system"
+    }
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Content<'a> {
+pub(super) enum Content<'a> {
     Text(Cow<'a, str>),
     Parts(Vec<Value>),
 }
@@ -84,27 +103,43 @@ fn no<T>(what: &'static str) -> Result<T> {
     Err(Error::unsupported(what))
 }
 
-/// Makes the body, or says what can't be expressed.
+/// Makes the body, or says what can't be expressed. `defaults` are extras of the component, for what the request leaves
+/// open.
 pub(super) fn body<'a>(
     request: &'a ChatRequest,
     info: &'a ModelInfo,
-    dialect: Dialect,
-    named_tool: NamedTool,
+    quirks: Quirks,
+    defaults: &'a BTreeMap<String, Value>,
     reply: Reply,
 ) -> Result<Body<'a>> {
     if request.messages.is_empty() {
         return Err(Error::invalid_input("a chat request needs at least one message"));
     }
-    check_abilities(request, info, dialect)?;
+    check_abilities(request, info, quirks)?;
     let mut messages = Vec::with_capacity(request.messages.len());
+    // Where each message of the request ends in the wire's list.
+    let mut ends = Vec::with_capacity(request.messages.len());
     for message in &request.messages {
-        add_message(message, info, &mut messages)?;
+        add_message(message, info, quirks, &mut messages)?;
+        ends.push(messages.len());
     }
-    let (tools, tool_choice) = tools(request, named_tool)?;
-    let official = dialect == Dialect::OpenAi;
+    let (mut tools, tool_choice) = tools(request, quirks.named_tool)?;
+    let mut named = reasoning::wanted(request, quirks.reasoning)?;
+    if let Some(cache) = &request.prompt_cache {
+        match quirks.prompt_cache {
+            CacheForm::Key => named.extend(cache::named(cache)),
+            CacheForm::Marks => cache::mark(cache, &mut tools, &mut messages, &ends)?,
+            CacheForm::Automatic if cache.key.is_some() || cache.ttl.is_some() => {
+                return no("this server keeps prompts by itself; it takes no key and no time");
+            }
+            CacheForm::Automatic => {}
+        }
+    }
+    let limit = quirks.token_limit;
     let streams = reply == Reply::Stream;
-    let own_stream_options = request.extra.contains_key("stream_options");
-    let body = Body {
+    let own_stream_options =
+        [&request.extra, defaults].into_iter().any(|extra| extra.contains_key("stream_options"));
+    let mut body = Body {
         model: &info.model,
         messages,
         tools,
@@ -113,84 +148,79 @@ pub(super) fn body<'a>(
         temperature: finite(request.temperature)?,
         top_p: finite(request.top_p)?,
         top_k: request.top_k,
-        max_tokens: request.max_tokens.filter(|_| !official),
-        max_completion_tokens: request.max_tokens.filter(|_| official),
+        max_tokens: request.max_tokens.filter(|_| limit == TokenLimit::MaxTokens),
+        max_completion_tokens: request.max_tokens.filter(|_| limit == TokenLimit::MaxCompletionTokens),
         stop: &request.stop,
         seed: request.seed,
         presence_penalty: finite(request.presence_penalty)?,
         frequency_penalty: finite(request.frequency_penalty)?,
         logprobs: request.logprobs.map(|_| true),
-        // Some compatible servers take 0 alternatives for "no log-probabilities"; what is more than was asked for is dropped.
-        top_logprobs: request.logprobs.map(|n| if official { n } else { n.max(1) }),
+        top_logprobs: request.logprobs.map(|n| n.max(quirks.min_logprobs)),
         stream: streams.then_some(true),
         stream_options: (streams && !own_stream_options).then(|| json!({ "include_usage": true })),
-        extra: &request.extra,
+        named,
+        extra: BTreeMap::new(),
     };
-    check_extras(request, &body)?;
-    Ok(body)
-}
-
-fn finite(number: Option<f32>) -> Result<Option<f32>> {
-    match number {
-        Some(n) if !n.is_finite() => {
-            Err(Error::invalid_input("an option of the request is not a finite number"))
-        }
-        n => Ok(n),
-    }
-}
-
-fn check_abilities(request: &ChatRequest, info: &ModelInfo, dialect: Dialect) -> Result<()> {
-    let can = info.capabilities;
-    if !request.tools.is_empty() && !can.tools {
-        return no("this model calls no tools");
-    }
-    if request.response_format.is_some() && !can.json_schema {
-        return no("this model has no JSON answers");
-    }
-    if request.logprobs.is_some() && !can.logprobs {
-        return no("this model reports no log-probabilities");
-    }
-    if request.seed.is_some() && !can.seed {
-        return no("this model takes no seed");
-    }
-    if !request.stop.is_empty() && !can.stop {
-        return no("this model takes no stop texts");
-    }
-    if request.top_k.is_some() && dialect == Dialect::OpenAi {
-        return no("OpenAI's own service has no top_k");
-    }
-    Ok(())
-}
-
-/// Extras must not fight with what the request sets.
-fn check_extras(request: &ChatRequest, body: &Body<'_>) -> Result<()> {
     for (name, value) in &request.extra {
-        let taken = match name.as_str() {
-            "model" | "messages" | "stream" => true,
-            "tools" => !body.tools.is_empty(),
-            "tool_choice" => body.tool_choice.is_some(),
-            "response_format" => body.response_format.is_some(),
-            "temperature" => body.temperature.is_some(),
-            "top_p" => body.top_p.is_some(),
-            "top_k" => body.top_k.is_some(),
-            "max_tokens" => body.max_tokens.is_some(),
-            "max_completion_tokens" => body.max_completion_tokens.is_some(),
-            "stop" => !body.stop.is_empty(),
-            "seed" => body.seed.is_some(),
-            "presence_penalty" => body.presence_penalty.is_some(),
-            "frequency_penalty" => body.frequency_penalty.is_some(),
-            "logprobs" | "top_logprobs" => body.logprobs.is_some(),
-            "n" if value.as_u64().is_some_and(|n| n > 1) => {
-                return no("only one choice is read, so more than one can't be asked for");
-            }
-            _ => false,
-        };
-        if taken {
+        if taken(name, value, &body)? {
             return Err(Error::invalid_input("an extra repeats a field that the request sets")
                 .with_context("extra", name.clone()));
         }
+        body.extra.insert(name, value);
     }
-    Ok(())
+    for (name, value) in defaults {
+        if !body.extra.contains_key(name.as_str()) && !taken(name, value, &body)? {
+            body.extra.insert(name, value);
+        }
+    }
+    Ok(body)
+}
+
+fn check_abilities(request: &ChatRequest, info: &ModelInfo, quirks: Quirks) -> Result<()> {
+    let can = info.capabilities;
+    let json = match &request.response_format {
+        None => true,
+        Some(ResponseFormat::JsonObject) => can.json_schema || quirks.json_mode == JsonMode::Always,
+        Some(_) => can.json_schema,
+    };
+    let refused = [
+        (!request.tools.is_empty() && !can.tools, "this model calls no tools"),
+        (!json, "this model has no JSON answers of this kind"),
+        (request.logprobs.is_some() && !can.logprobs, "this model reports no log-probabilities"),
+        (request.seed.is_some() && !can.seed, "this model takes no seed"),
+        (!request.stop.is_empty() && !can.stop, "this model takes no stop texts"),
+        (request.top_k.is_some() && !can.top_k, "this model has no top_k"),
+        (request.reasoning.is_some() && !can.reasoning, "this model's reasoning can't be controlled"),
+        (request.prompt_cache.is_some() && !can.prompt_cache, "this model keeps no prompts"),
+    ];
+    match refused.into_iter().find(|(refused, _)| *refused) {
+        Some((_, why)) => no(why),
+        None => Ok(()),
+    }
+}
+
+/// True if an extra of this name would fight with what the request sets.
+fn taken(name: &str, value: &Value, body: &Body<'_>) -> Result<bool> {
+    Ok(match name {
+        "model" | "messages" | "stream" => true,
+        "tools" => !body.tools.is_empty(),
+        "tool_choice" => body.tool_choice.is_some(),
+        "response_format" => body.response_format.is_some(),
+        "temperature" => body.temperature.is_some(),
+        "top_p" => body.top_p.is_some(),
+        "top_k" => body.top_k.is_some(),
+        "max_tokens" => body.max_tokens.is_some(),
+        "max_completion_tokens" => body.max_completion_tokens.is_some(),
+        "stop" => !body.stop.is_empty(),
+        "seed" => body.seed.is_some(),
+        "presence_penalty" => body.presence_penalty.is_some(),
+        "frequency_penalty" => body.frequency_penalty.is_some(),
+        "logprobs" | "top_logprobs" => body.logprobs.is_some(),
+        "n" if value.as_u64().is_some_and(|n| n > 1) => {
+            return no("only one choice is read, so more than one can't be asked for");
+        }
+        _ => body.named.contains_key(name),
+    })
 }
 
 fn tools(request: &ChatRequest, named_tool: NamedTool) -> Result<(Vec<Value>, Option<Value>)> {
@@ -220,27 +250,15 @@ fn tools(request: &ChatRequest, named_tool: NamedTool) -> Result<(Vec<Value>, Op
 }
 
 fn tool(spec: &ToolSpec) -> Value {
-    let mut parameters = match &spec.parameters {
-        Value::Object(schema) => schema.clone(),
-        _ => serde_json::Map::new(),
-    };
-    // Servers refuse an object schema without properties.
-    parameters.entry("type").or_insert_with(|| json!("object"));
-    parameters.entry("properties").or_insert_with(|| json!({}));
-    let function =
-        json!({"name": spec.name, "description": spec.description, "parameters": Value::Object(parameters)});
+    let parameters = parameters(&spec.parameters);
+    let function = json!({"name": spec.name, "description": spec.description, "parameters": parameters});
     json!({"type": "function", "function": function})
 }
 
 fn response_format(format: &ResponseFormat) -> Value {
     match format {
         ResponseFormat::JsonSchema { name, schema } => {
-            let label: String = name
-                .chars()
-                .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' })
-                .take(64)
-                .collect();
-            let label = if label.is_empty() { "answer".to_owned() } else { label };
+            let label = label(name);
             let inner = match strict(schema) {
                 Some(strict) => json!({"name": label, "schema": strict, "strict": true}),
                 None => json!({"name": label, "schema": schema}),
@@ -255,11 +273,16 @@ fn misplaced<T>(what: &'static str) -> Result<T> {
     Err(Error::invalid_input(what))
 }
 
-fn add_message<'a>(message: &'a Message, info: &ModelInfo, out: &mut Vec<WireMessage<'a>>) -> Result<()> {
+fn add_message<'a>(
+    message: &'a Message,
+    info: &ModelInfo,
+    quirks: Quirks,
+    out: &mut Vec<WireMessage<'a>>,
+) -> Result<()> {
     let role = match message.role {
         Role::System => "system",
         Role::User => "user",
-        Role::Assistant => return assistant(message, info, out),
+        Role::Assistant => return assistant(message, info, quirks, out),
         Role::Tool => {
             for part in &message.parts {
                 match part {
@@ -271,18 +294,22 @@ fn add_message<'a>(message: &'a Message, info: &ModelInfo, out: &mut Vec<WireMes
         }
         _ => return no("this role is not known to the protocol"),
     };
-    let content = Some(content(&message.parts, info)?);
-    out.push(WireMessage { role, content, refusal: None, tool_calls: Vec::new(), tool_call_id: None });
+    out.push(WireMessage::new(role, Some(content(&message.parts, info)?)));
     Ok(())
 }
 
-fn assistant<'a>(message: &'a Message, info: &ModelInfo, out: &mut Vec<WireMessage<'a>>) -> Result<()> {
+fn assistant<'a>(
+    message: &'a Message,
+    info: &ModelInfo,
+    quirks: Quirks,
+    out: &mut Vec<WireMessage<'a>>,
+) -> Result<()> {
     let (mut texts, mut calls, mut refusal, mut own) = (Vec::new(), Vec::new(), None, Vec::new());
     for part in &message.parts {
         match part {
             Part::Text { text } => texts.push(text.as_str()),
             Part::Refusal { text } => refusal = Some(text.as_str()),
-            // The protocol has no place for earlier reasoning.
+            // It stands beside the content, if the server wants it at all.
             Part::Reasoning { .. } => {}
             Part::ToolCall(call) => {
                 // Servers parse the arguments; a call without any has the empty object.
@@ -304,7 +331,8 @@ fn assistant<'a>(message: &'a Message, info: &ModelInfo, out: &mut Vec<WireMessa
     } else {
         Some(Content::Text(join(&texts)))
     };
-    out.push(WireMessage { role: "assistant", content, refusal, tool_calls: calls, tool_call_id: None });
+    let reasoning = reasoning::back(&message.parts, quirks.reasoning_back, &info.vendor);
+    out.push(WireMessage { refusal, tool_calls: calls, reasoning, ..WireMessage::new("assistant", content) });
     Ok(())
 }
 
@@ -312,13 +340,8 @@ fn tool_result<'a>(result: &'a ToolResult, info: &ModelInfo) -> Result<WireMessa
     if result.parts.iter().any(|p| !matches!(p, Part::Text { .. } | Part::Image { .. })) {
         return no("the protocol takes only text and pictures as a tool's result");
     }
-    Ok(WireMessage {
-        role: "tool",
-        content: Some(content(&result.parts, info)?),
-        refusal: None,
-        tool_calls: Vec::new(),
-        tool_call_id: Some(&result.call_id),
-    })
+    let content = Some(content(&result.parts, info)?);
+    Ok(WireMessage { tool_call_id: Some(&result.call_id), ..WireMessage::new("tool", content) })
 }
 
 fn join<'a>(texts: &[&'a str]) -> Cow<'a, str> {
@@ -338,20 +361,15 @@ fn content<'a>(parts: &'a [Part], info: &ModelInfo) -> Result<Content<'a>> {
 }
 
 fn part(part: &Part, info: &ModelInfo) -> Result<Value> {
-    let is_media =
-        matches!(part, Part::Image { .. } | Part::Audio { .. } | Part::Video { .. } | Part::File { .. });
-    if is_media && !info.capabilities.images {
-        return no("this model takes no media");
-    }
+    let can = info.capabilities;
     Ok(match part {
         Part::Text { text } => json!({"type": "text", "text": text}),
+        Part::Image { .. } if !can.images => return no("this model sees no pictures"),
+        Part::Audio { .. } if !can.audio => return no("this model hears no sound"),
+        Part::File { .. } if !can.files => return no("this model reads no files"),
         Part::Image { media } => json!({"type": "image_url", "image_url": {"url": address(media)?}}),
         Part::Audio { media: Media::Base64 { mime, data } } => {
-            let format = match mime.as_str() {
-                "audio/wav" | "audio/x-wav" | "audio/wave" | "audio/vnd.wave" => "wav",
-                "audio/mpeg" | "audio/mp3" => "mp3",
-                _ => return no("the protocol takes audio as WAV or MP3"),
-            };
+            let format = audio_format(mime)?;
             json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})
         }
         Part::File { media: Media::Base64 { mime, data }, name } => {

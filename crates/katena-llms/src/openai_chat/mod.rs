@@ -1,9 +1,15 @@
 //! OpenAI Chat Completions, and the many servers that speak it too.
 
+#[cfg(feature = "batches")]
+mod batch;
+mod cache;
 mod encode;
+mod quirks;
+mod reasoning;
 mod stream;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -11,37 +17,18 @@ use katena_core::{
     ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ErrorKind,
     ModelInfo, Result,
 };
-use katena_http::{Endpoint, HttpClient, HttpOptions, HttpRequest, Proxy, Secret};
+use katena_http::HttpRequest;
+use serde_json::Value;
 
+use crate::openai_shared::Reply;
+use crate::openai_shared::link::{Link, builders, variable};
 use crate::shell::{self, StreamDecoder};
 
+pub use quirks::{CacheForm, Dialect, JsonMode, NamedTool, Quirks, ReasoningBack, ReasoningForm, TokenLimit};
 pub use stream::OpenAiStreamDecoder;
 pub use wire::decode_response;
 
-const OFFICIAL: &str = "https://api.openai.com/v1";
 const PATH: &str = "chat/completions";
-
-/// Which rules the server follows where servers differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Dialect {
-    /// OpenAI's own service: the token limit is `max_completion_tokens` (its reasoning models know no other), and
-    /// `top_k` is `Unsupported`.
-    OpenAi,
-    /// A compatible server, such as llama.cpp's or vLLM's: the token limit is `max_tokens`, and `top_k` is sent.
-    Compatible,
-}
-
-/// How one tool is demanded by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NamedTool {
-    /// By an object with the tool's name, as the protocol says.
-    ByName,
-    /// By sending that tool alone with the choice `required`, for servers that know words only. The call is the same;
-    /// the model does not see the other tools.
-    Alone,
-}
 
 /// A chat model behind the OpenAI Chat Completions protocol.
 ///
@@ -51,9 +38,12 @@ pub enum NamedTool {
 /// - What the [capabilities](Self::with_capabilities) don't name is refused before anything is sent.
 /// - A JSON schema is sent with `strict` if strictness keeps its meaning (all properties required or nullable, none
 ///   open), else without.
-/// - Reasoning in earlier messages is not sent: the protocol has no place for it. Refusals are sent back as refusals.
+/// - Reasoning in earlier messages goes back as the server's [quirks](Self::with_quirks) say; the protocol itself has no
+///   place for it. Refusals are sent back as refusals.
 /// - Pictures go in user messages and tool results; audio (WAV, MP3) and inline files in user messages; video is
 ///   refused.
+/// - `reasoning` becomes `reasoning_effort`, `prompt_cache` becomes `prompt_cache_key` and `prompt_cache_retention`, or
+///   what the server has in their place.
 /// - Vendor extras are merged into the request's body. One that repeats a field which the request sets is `InvalidInput`.
 ///
 /// The first choice of a reply is the answer, so an extra `n` above 1 is refused.
@@ -70,35 +60,59 @@ pub enum NamedTool {
 /// ```
 #[derive(Clone)]
 pub struct OpenAiChat {
-    client: HttpClient,
-    endpoint: Endpoint,
+    pub(crate) link: Link,
     info: ModelInfo,
-    dialect: Dialect,
-    named_tool: NamedTool,
+    quirks: Quirks,
+    /// Members of every body, unless the request has its own.
+    defaults: BTreeMap<String, Value>,
 }
+
+builders!(OpenAiChat);
 
 impl fmt::Debug for OpenAiChat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenAiChat")
             .field("info", &self.info)
-            .field("endpoint", &self.endpoint)
-            .field("dialect", &self.dialect)
+            .field("link", &self.link)
+            .field("quirks", &self.quirks)
             .finish_non_exhaustive()
     }
 }
 
+/// All that OpenAI's own service can.
 fn everything() -> ChatCapabilities {
     ChatCapabilities::none()
         .with_tools()
         .with_json_schema()
         .with_images()
+        .with_audio()
+        .with_files()
+        .with_reasoning()
+        .with_prompt_cache()
         .with_seed()
         .with_logprobs()
         .with_stop()
         .with_usage()
 }
 
+/// All that a server of the dialect can.
+fn all_of(dialect: Dialect) -> ChatCapabilities {
+    match dialect {
+        Dialect::OpenAi => everything(),
+        Dialect::Compatible => everything().with_top_k(),
+    }
+}
+
 impl OpenAiChat {
+    pub(crate) fn of(link: Link, vendor: &str, model: impl Into<String>, dialect: Dialect) -> Self {
+        Self {
+            link: link.with_vendor(vendor),
+            info: ModelInfo::new(vendor, model).with_capabilities(all_of(dialect)),
+            quirks: dialect.into(),
+            defaults: BTreeMap::new(),
+        }
+    }
+
     /// A model of OpenAI's own service.
     ///
     /// ```
@@ -108,18 +122,8 @@ impl OpenAiChat {
     /// assert_eq!(model.info().model, "gpt-5-mini");
     /// assert!(!format!("{model:?}").contains("sk-123"));
     /// ```
-    pub fn new(model: impl Into<String>, key: impl Into<Secret>) -> Self {
-        // The address is a constant, so this can't fail; a test holds it to that.
-        #[allow(clippy::expect_used)]
-        let endpoint = Endpoint::new(OFFICIAL).expect("a good address");
-        Self {
-            client: HttpClient::new(),
-            endpoint: endpoint.with_vendor("openai"),
-            info: ModelInfo::new("openai", model).with_capabilities(everything()),
-            dialect: Dialect::OpenAi,
-            named_tool: NamedTool::ByName,
-        }
-        .with_api_key(key)
+    pub fn new(model: impl Into<String>, key: impl Into<katena_http::Secret>) -> Self {
+        Self::of(Link::official(), "openai", model, Dialect::OpenAi).with_api_key(key)
     }
 
     /// A model of a compatible server, without a key; [`with_api_key`](Self::with_api_key) adds one.
@@ -129,13 +133,7 @@ impl OpenAiChat {
     /// # Errors
     /// Kind `Config` if `base_url` is no `http` or `https` address, or has a user name or password in it.
     pub fn compatible(model: impl Into<String>, base_url: impl AsRef<str>) -> Result<Self> {
-        Ok(Self {
-            client: HttpClient::new(),
-            endpoint: Endpoint::new(base_url)?.with_vendor("openai-compatible"),
-            info: ModelInfo::new("openai-compatible", model).with_capabilities(everything()),
-            dialect: Dialect::Compatible,
-            named_tool: NamedTool::ByName,
-        })
+        Ok(Self::of(Link::new(base_url)?, "openai-compatible", model, Dialect::Compatible))
     }
 
     /// A model by the environment: `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`, and the
@@ -148,25 +146,24 @@ impl OpenAiChat {
     }
 
     fn from_lookup(model: String, lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let get = |name| lookup(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
-        let key = get("OPENAI_API_KEY");
-        let mut this = match (get("OPENAI_BASE_URL"), key) {
-            (None, Some(key)) => Self::new(model, key),
-            (Some(base), Some(key)) => Self::new(model, key).with_base_url(base)?,
-            (Some(base), None) if !is_official(&Endpoint::new(&base)?) => Self::compatible(model, base)?,
-            (_, None) => {
-                return Err(Error::new(ErrorKind::Unauthenticated, "the variable OPENAI_API_KEY is not set")
-                    .with_vendor("openai"));
-            }
+        let key = variable(&lookup, "OPENAI_API_KEY");
+        let mut this = match variable(&lookup, "OPENAI_BASE_URL") {
+            None => Self::of(Link::official(), "openai", model, Dialect::OpenAi),
+            Some(base) => Self::new(model, "").with_base_url(base)?,
         };
+        if this.link.is_official() && key.is_none() {
+            return Err(Error::new(ErrorKind::Unauthenticated, "the variable OPENAI_API_KEY is not set")
+                .with_vendor("openai"));
+        }
+        this = this.with_api_key(key.unwrap_or_default());
         for (name, header) in
             [("OPENAI_ORG_ID", "openai-organization"), ("OPENAI_PROJECT_ID", "openai-project")]
         {
-            if let Some(value) = get(name) {
-                this.endpoint = this.endpoint.with_header(header, value);
+            if let Some(value) = variable(&lookup, name) {
+                this = this.with_header(header, value);
             }
         }
-        this.client = HttpClient::with_options(HttpOptions::new().with_proxy(Proxy::FromEnv));
+        this.link = this.link.with_env_proxy();
         Ok(this)
     }
 
@@ -176,84 +173,54 @@ impl OpenAiChat {
     /// # Errors
     /// As [`compatible`](Self::compatible).
     pub fn with_base_url(mut self, base_url: impl AsRef<str>) -> Result<Self> {
-        self.endpoint = self.endpoint.with_base(base_url)?;
-        if is_official(&self.endpoint) {
-            self.dialect = Dialect::OpenAi;
-            return Ok(self.with_vendor("openai"));
+        self.link = self.link.with_base(base_url)?;
+        if self.link.is_official() {
+            return Ok(self.with_dialect(Dialect::OpenAi).with_vendor("openai"));
         }
-        self.dialect = Dialect::Compatible;
-        Ok(if self.info.vendor == "openai" { self.with_vendor("openai-compatible") } else { self })
+        // A preset's own quirks stay.
+        let this = if self.quirks == Quirks::OPENAI { self.with_dialect(Dialect::Compatible) } else { self };
+        Ok(if this.info.vendor == "openai" { this.with_vendor("openai-compatible") } else { this })
     }
 
-    /// Sets the key; an empty one is not sent.
-    pub fn with_api_key(mut self, key: impl Into<Secret>) -> Self {
-        let key = key.into();
-        if !key.is_empty() {
-            self.endpoint = self.endpoint.with_bearer(key);
-        }
-        self
-    }
-
-    /// Sends a header with every call; its value is treated as a secret.
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
-        self.endpoint = self.endpoint.with_header(name.into(), value);
-        self
-    }
-
-    /// Sets the vendor's name, in `info()` and in errors.
-    pub fn with_vendor(mut self, vendor: impl Into<String>) -> Self {
-        self.info.vendor = vendor.into();
-        self.endpoint = self.endpoint.with_vendor(self.info.vendor.clone());
-        self
-    }
-
-    /// Sets the dialect.
+    /// Sets the dialect: the usual quirks, and what such a server can, unless that was set.
     pub fn with_dialect(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
+        if [Dialect::OpenAi, Dialect::Compatible].map(all_of).contains(&self.info.capabilities) {
+            self.info.capabilities = all_of(dialect);
+        }
+        self.quirks = dialect.into();
+        self
+    }
+
+    /// Sets where this server differs from others.
+    pub fn with_quirks(mut self, quirks: Quirks) -> Self {
+        self.quirks = quirks;
         self
     }
 
     /// Sets how one tool is demanded by name.
     pub fn with_named_tool(mut self, named_tool: NamedTool) -> Self {
-        self.named_tool = named_tool;
+        self.quirks.named_tool = named_tool;
         self
     }
 
-    /// Sets what the model can do; without it, everything that the protocol can.
-    pub fn with_capabilities(mut self, capabilities: ChatCapabilities) -> Self {
-        self.info.capabilities = capabilities;
+    /// Sends a vendor extra with every request that has none of that name.
+    pub fn with_default_extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.defaults.insert(name.into(), value.into());
         self
     }
 
-    /// Sets the context window in tokens, as `info()` reports it.
-    pub fn with_context_tokens(mut self, tokens: u32) -> Self {
-        self.info.context_tokens = Some(tokens);
-        self
-    }
-
-    /// Uses this client, so that components share connections and settings.
-    pub fn with_client(mut self, client: HttpClient) -> Self {
-        self.client = client;
-        self
-    }
-
-    fn call(&self, request: &ChatRequest, reply: encode::Reply) -> Result<HttpRequest> {
+    async fn call(&self, request: &ChatRequest, reply: Reply) -> Result<HttpRequest> {
         request.context.check()?;
-        let body = encode::body(request, &self.info, self.dialect, self.named_tool, reply)
+        let body = encode::body(request, &self.info, self.quirks, &self.defaults, reply)
             .map_err(|e| e.with_vendor(self.info.vendor.clone()))?;
-        let accept = match reply {
-            encode::Reply::Whole => "application/json",
-            encode::Reply::Stream => "text/event-stream",
-        };
-        let call = HttpRequest::post(&self.endpoint, PATH)?.with_json(&body)?;
-        Ok(call.with_header("accept", accept).with_context(request.context.clone()))
+        self.link.post(PATH, &body, reply.accept(), &request.context).await
     }
 
     fn decoder(&self, request: &ChatRequest) -> OpenAiStreamDecoder {
         OpenAiStreamDecoder::new(&self.info.vendor).with_max_alternatives(alternatives(request))
     }
 
-    fn decode(&self, request: &ChatRequest, raw: serde_json::Value) -> Result<ChatResponse> {
+    fn decode(&self, request: &ChatRequest, raw: Value) -> Result<ChatResponse> {
         let mut response = decode_response(raw, &self.info.vendor)?;
         for token in response.logprobs.iter_mut().flatten() {
             token.top.truncate(alternatives(request));
@@ -267,10 +234,6 @@ fn alternatives(request: &ChatRequest) -> usize {
     request.logprobs.map_or(usize::MAX, |n| n as usize)
 }
 
-fn is_official(endpoint: &Endpoint) -> bool {
-    endpoint.base().host_str() == Some("api.openai.com")
-}
-
 #[async_trait]
 impl ChatModel for OpenAiChat {
     fn info(&self) -> &ModelInfo {
@@ -278,13 +241,15 @@ impl ChatModel for OpenAiChat {
     }
 
     async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
-        let call = self.call(request, encode::Reply::Whole)?;
-        shell::generate(&self.client, call, |raw| self.decode(request, raw), self.decoder(request)).await
+        let call = self.call(request, Reply::Whole).await?;
+        let decoder = self.decoder(request);
+        shell::generate(&self.link.client, call, |raw| self.decode(request, raw), decoder).await
     }
 
     async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {
-        let call = self.call(request, encode::Reply::Stream)?;
-        shell::stream(&self.client, call, |raw| self.decode(request, raw), self.decoder(request)).await
+        let call = self.call(request, Reply::Stream).await?;
+        let decoder = self.decoder(request);
+        shell::stream(&self.link.client, call, |raw| self.decode(request, raw), decoder).await
     }
 }
 

@@ -15,21 +15,26 @@ fn the_environment_decides_key_address_and_dialect() {
     assert_eq!(kind(&[("OPENAI_BASE_URL", "localhost:8080"), ("OPENAI_API_KEY", "k")]), ErrorKind::Config);
 
     let own = with(&[("OPENAI_API_KEY", "sk-hidden"), ("OPENAI_ORG_ID", "org")]).unwrap();
-    assert_eq!((own.dialect, own.info.vendor.as_str()), (Dialect::OpenAi, "openai"));
-    assert_eq!(own.endpoint.base().as_str(), "https://api.openai.com/v1");
+    assert_eq!((own.quirks, own.info.vendor.as_str()), (Quirks::OPENAI, "openai"));
+    assert_eq!(own.link.endpoint.base().as_str(), "https://api.openai.com/v1");
     assert!(format!("{own:?}").contains("openai-organization"));
     assert!(!format!("{own:?}").contains("hidden"));
 
     let local = with(&[("OPENAI_BASE_URL", "http://localhost:8080/v1")]).unwrap();
-    assert_eq!((local.dialect, local.info.vendor.as_str()), (Dialect::Compatible, "openai-compatible"));
+    assert_eq!((local.quirks, local.info.vendor.as_str()), (Quirks::COMPATIBLE, "openai-compatible"));
+    assert!(local.info.capabilities.top_k);
     assert!(!format!("{local:?}").contains("authorization"));
 }
 
 #[test]
 fn moving_to_another_server_keeps_what_was_set() {
     let model = OpenAiChat::new("m", "k").with_vendor("acme").with_base_url("http://h/v1").unwrap();
-    assert_eq!((model.dialect, model.info.vendor.as_str()), (Dialect::Compatible, "acme"));
+    assert_eq!((model.quirks, model.info.vendor.as_str()), (Quirks::COMPATIBLE, "acme"));
     let model = OpenAiChat::new("m", "k").with_base_url("http://h").unwrap().with_dialect(Dialect::OpenAi);
-    assert_eq!((model.dialect, model.info.vendor.as_str()), (Dialect::OpenAi, "openai-compatible"));
+    assert_eq!((model.quirks, model.info.vendor.as_str()), (Quirks::OPENAI, "openai-compatible"));
+    assert!(!model.info.capabilities.top_k);
+    let own = ChatCapabilities::none().with_tools();
+    let model = OpenAiChat::new("m", "k").with_capabilities(own).with_base_url("http://h").unwrap();
+    assert_eq!(model.info.capabilities, own);
     assert!(model.with_base_url("h").is_err());
 }

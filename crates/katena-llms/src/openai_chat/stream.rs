@@ -1,27 +1,22 @@
 //! The events of a streamed reply, decoded without I/O.
 
-use std::collections::VecDeque;
 use std::fmt;
 
-use katena_core::{
-    ChatEvent, ChatResponse, Error, ErrorKind, Message, Part, PartKind, Result, Role, TokenLogprob, ToolCall,
-    Usage,
-};
+use katena_core::{ChatEvent, Error, ErrorKind, Message, Part, PartKind, Result, Role, TokenLogprob, Usage};
 use serde_json::Value;
 
+use super::reasoning::{Details, text_of};
 use super::wire::{self, CallDelta, Choice, Content, Reply};
+use crate::openai_shared::{parse, word};
+use crate::parts::Parts;
 
 /// More tool calls than any real answer has.
 const MAX_CALLS: usize = 128;
-/// Parts of a message; the accumulator of events takes no more.
-const MAX_PARTS: usize = 2048;
-/// Bytes of one answer.
-const MAX_BYTES: usize = 64 << 20;
 
 /// Decodes the server-sent events of one streamed chat completion into [`ChatEvent`]s.
 ///
-/// Each part ends before a part of another kind begins, tool calls at the end of the answer, since their pieces may be
-/// interleaved. The answer ends with `[DONE]`, or with the end of the stream after a finish reason; a stream that ends
+/// Each part ends before a part of another kind begins; tool calls at the end of the answer, since their pieces may be
+/// interleaved, and so does reasoning that the server signs. The answer ends with `[DONE]`, or with the end of the stream after a finish reason; a stream that ends
 /// earlier is an error.
 ///
 /// ```
@@ -41,12 +36,11 @@ const MAX_BYTES: usize = 64 << 20;
 /// ```
 pub struct OpenAiStreamDecoder {
     vendor: String,
-    parts: Vec<Growing>,
-    /// The part of text, reasoning or refusal that is not ended yet: always the last one of these.
-    open: Option<usize>,
+    parts: Parts,
     calls: Vec<Call>,
-    bytes: usize,
-    events: VecDeque<ChatEvent>,
+    /// The part of reasoning that still grows.
+    reasoning: Option<usize>,
+    details: Details,
     finish_reason: Option<String>,
     usage: Option<Usage>,
     id: Option<String>,
@@ -57,18 +51,13 @@ pub struct OpenAiStreamDecoder {
     over: bool,
 }
 
-enum Growing {
-    Text(PartKind, String),
-    Call(usize),
-    Whole(Part),
-}
-
 #[derive(Default)]
 struct Call {
     index: Option<i64>,
     id: Option<String>,
     name: Option<String>,
-    arguments: String,
+    /// What came of the arguments before the name.
+    before: String,
     /// The part's number, once the name is known.
     part: Option<usize>,
 }
@@ -76,7 +65,7 @@ struct Call {
 impl fmt::Debug for OpenAiStreamDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenAiStreamDecoder")
-            .field("parts", &self.parts.len())
+            .field("calls", &self.calls.len())
             .field("done", &self.done)
             .finish_non_exhaustive()
     }
@@ -87,11 +76,10 @@ impl OpenAiStreamDecoder {
     pub fn new(vendor: impl Into<String>) -> Self {
         Self {
             vendor: vendor.into(),
-            parts: Vec::new(),
-            open: None,
+            parts: Parts::default(),
             calls: Vec::new(),
-            bytes: 0,
-            events: VecDeque::new(),
+            reasoning: None,
+            details: Details::default(),
             finish_reason: None,
             usage: None,
             id: None,
@@ -124,20 +112,20 @@ impl OpenAiStreamDecoder {
             return Ok(());
         }
         if event == "error" {
-            let value = wire::parse::<Value>(data).unwrap_or_else(|_| Value::String(data.to_owned()));
+            let value = parse::<Value>(data).unwrap_or_else(|_| Value::String(data.to_owned()));
             return Err(match value {
                 Value::String(text) => wire::error_of(serde_json::json!({ "error": text })),
                 value => wire::error_of(value),
             });
         }
-        let mut chunk: Reply = wire::parse(data)?;
+        let mut chunk: Reply = parse(data)?;
         if let Some(error) = chunk.take_error() {
             return Err(error);
         }
         // The last counts that are any win: some servers send running totals, some send null after them.
         self.usage = chunk.take_usage().or(self.usage);
-        self.id = self.id.take().or_else(|| wire::word(chunk.id));
-        self.model = self.model.take().or_else(|| wire::word(chunk.model));
+        self.id = self.id.take().or_else(|| word(chunk.id.as_ref()));
+        self.model = self.model.take().or_else(|| word(chunk.model.as_ref()));
         for choice in chunk.choices {
             if choice.index.unwrap_or(0) == 0 {
                 self.choice(choice)?;
@@ -148,7 +136,7 @@ impl OpenAiStreamDecoder {
 
     /// The next decoded event.
     pub fn next_event(&mut self) -> Option<ChatEvent> {
-        self.events.pop_front()
+        self.parts.next_event()
     }
 
     /// True after `[DONE]`: nothing more needs to be read.
@@ -172,55 +160,41 @@ impl OpenAiStreamDecoder {
                 "the stream ended before the answer was finished",
             ));
         }
-        self.end_open();
         if self.calls.iter().any(|c| c.part.is_none()) {
             return Err(wire::nameless());
         }
-        let mut parts = Vec::with_capacity(self.parts.len());
-        for (n, part) in std::mem::take(&mut self.parts).into_iter().enumerate() {
-            parts.push(match part {
-                Growing::Text(kind, text) => text_part(kind, text),
-                Growing::Whole(part) => part,
-                Growing::Call(call) => {
-                    let call = std::mem::take(&mut self.calls[call]);
-                    let (id, name) = (call.id.unwrap_or_default(), call.name.unwrap_or_default());
-                    let part = Part::ToolCall(ToolCall::new(id, name, call.arguments));
-                    self.events.push_back(ChatEvent::end(n, part.clone()));
-                    part
-                }
-            });
+        if let Some(signature) = self.details.signature(&self.vendor) {
+            let part = self.reasoning_part()?;
+            self.parts.sign(part, &signature)?;
         }
-        let message = Message::new(Role::Assistant, parts);
+        let message = Message::new(Role::Assistant, self.parts.finish());
         let calls = message.tool_calls().next().is_some();
         let finish = wire::finish_reason(self.finish_reason.as_deref(), calls);
-        let mut response = ChatResponse::new(message, finish).with_usage(self.usage.unwrap_or_default());
+        let mut response = katena_core::ChatResponse::new(message, finish);
+        response.usage = self.usage.unwrap_or_default();
         response.finish_raw = self.finish_reason.take();
         response.id = self.id.take();
         response.model = self.model.take();
         response.logprobs = self.logprobs.take();
-        self.events.push_back(ChatEvent::Finished(Box::new(response)));
+        self.parts.finished(response);
         Ok(())
     }
 
     fn choice(&mut self, mut choice: Choice) -> Result<()> {
         let mut delta = choice.take_delta();
-        let reasoning = delta.take_reasoning();
-        self.grow(PartKind::Reasoning, reasoning)?;
+        self.reasoning(delta.take_reasoning(), std::mem::take(&mut delta.reasoning_details))?;
         let Content { text, other, .. } = delta.content;
-        self.grow(PartKind::Text, text)?;
+        self.grow(PartKind::Text, &text)?;
         for value in other {
-            self.spend(value.to_string().len())?;
-            self.end_open();
-            let part = Part::Opaque { vendor: self.vendor.clone(), value };
-            let n = self.add(Growing::Whole(part.clone()))?;
-            self.events.push_back(ChatEvent::start(n, PartKind::Other));
-            self.events.push_back(ChatEvent::end(n, part));
+            self.end_reasoning();
+            let size = value.to_string().len();
+            self.parts.whole(Part::Opaque { vendor: self.vendor.clone(), value }, size)?;
         }
-        self.grow(PartKind::Refusal, delta.refusal.unwrap_or_default())?;
+        self.grow(PartKind::Refusal, &delta.refusal.unwrap_or_default())?;
         for call in delta.tool_calls {
             self.call(call)?;
         }
-        if let Some(function) = delta.function_call {
+        if let Some(function) = delta.function_call.filter(|f| !f.is_empty()) {
             // The old form has one call at most, so its pieces share an index.
             self.call(CallDelta { index: Some(0), id: None, function })?;
         }
@@ -233,51 +207,42 @@ impl OpenAiStreamDecoder {
         Ok(())
     }
 
-    fn spend(&mut self, bytes: usize) -> Result<()> {
-        self.bytes += bytes;
-        if self.bytes > MAX_BYTES {
-            return Err(Error::invalid_output("the answer is larger than the limit")
-                .with_context("limit", format!("{MAX_BYTES} bytes")));
+    fn grow(&mut self, kind: PartKind, text: &str) -> Result<()> {
+        if !text.is_empty() {
+            self.end_reasoning();
         }
-        Ok(())
+        self.parts.append(kind, text)
     }
 
-    fn add(&mut self, part: Growing) -> Result<usize> {
-        if self.parts.len() >= MAX_PARTS {
-            return Err(Error::invalid_output("the answer has more parts than the limit"));
+    fn reasoning(&mut self, mut text: String, details: Vec<Value>) -> Result<()> {
+        if text.is_empty() {
+            text = details.iter().filter_map(text_of).collect();
         }
-        self.parts.push(part);
-        Ok(self.parts.len() - 1)
-    }
-
-    fn grow(&mut self, kind: PartKind, text: String) -> Result<()> {
+        let size = self.details.add(details)?;
+        self.parts.spend(size)?;
         if text.is_empty() {
             return Ok(());
         }
-        self.spend(text.len())?;
-        let same = |n: &usize| matches!(&self.parts[*n], Growing::Text(k, _) if *k == kind);
-        let n = match self.open.filter(same) {
-            Some(n) => n,
-            None => {
-                self.end_open();
-                let n = self.add(Growing::Text(kind, String::new()))?;
-                self.events.push_back(ChatEvent::start(n, kind));
-                self.open = Some(n);
-                n
-            }
-        };
-        if let Growing::Text(_, whole) = &mut self.parts[n] {
-            whole.push_str(&text);
-        }
-        self.events.push_back(ChatEvent::delta(n, text));
-        Ok(())
+        let part = self.reasoning_part()?;
+        self.parts.delta(part, &text)
     }
 
-    fn end_open(&mut self) {
-        if let Some(n) = self.open.take()
-            && let Growing::Text(kind, text) = &self.parts[n]
+    fn reasoning_part(&mut self) -> Result<usize> {
+        if let Some(part) = self.reasoning {
+            return Ok(part);
+        }
+        self.parts.end_open();
+        let part = self.parts.begin(PartKind::Reasoning)?;
+        self.reasoning = Some(part);
+        Ok(part)
+    }
+
+    /// Something else comes. Signed reasoning stays open: its signature may come late.
+    fn end_reasoning(&mut self) {
+        if self.details.is_empty()
+            && let Some(part) = self.reasoning.take()
         {
-            self.events.push_back(ChatEvent::end(n, text_part(*kind, text.clone())));
+            self.parts.end(part);
         }
     }
 
@@ -309,7 +274,6 @@ impl OpenAiStreamDecoder {
         if piece.index.is_some_and(|i| usize::try_from(i).is_ok_and(|i| i >= MAX_CALLS)) {
             return Err(Error::invalid_output("a tool call has an index beyond the limit"));
         }
-        self.spend(piece.function.arguments.0.len())?;
         let at = match self.place(&piece) {
             Some(at) => at,
             None if self.calls.len() >= MAX_CALLS => {
@@ -320,39 +284,23 @@ impl OpenAiStreamDecoder {
                 self.calls.len() - 1
             }
         };
-        let call = &mut self.calls[at];
-        let id = piece.id.filter(|i| !i.is_empty());
-        let name = piece.function.name.filter(|n| !n.is_empty());
         let arguments = piece.function.arguments.0;
-        call.arguments.push_str(&arguments);
-        if let Some(n) = call.part {
-            if !arguments.is_empty() {
-                self.events.push_back(ChatEvent::delta(n, arguments));
-            }
-            return Ok(());
+        let call = &mut self.calls[at];
+        if let Some(part) = call.part {
+            return self.parts.delta(part, &arguments);
         }
         // Nothing is told of a call before its name is known; then all that has come.
-        call.id = call.id.take().or(id);
-        call.name = name;
+        self.parts.spend(arguments.len())?;
+        call.before.push_str(&arguments);
+        call.id = call.id.take().or(piece.id.filter(|i| !i.is_empty()));
+        call.name = piece.function.name.filter(|n| !n.is_empty());
         let Some(name) = call.name.clone() else { return Ok(()) };
         let id = call.id.get_or_insert_with(|| wire::made_up_id(self.id.as_deref(), at)).clone();
-        let so_far = call.arguments.clone();
-        self.end_open();
-        let n = self.add(Growing::Call(at))?;
-        self.calls[at].part = Some(n);
-        self.events.push_back(ChatEvent::start_tool(n, id, name));
-        if !so_far.is_empty() {
-            self.events.push_back(ChatEvent::delta(n, so_far));
-        }
-        Ok(())
-    }
-}
-
-fn text_part(kind: PartKind, text: String) -> Part {
-    match kind {
-        PartKind::Reasoning => Part::Reasoning { text, signature: None },
-        PartKind::Refusal => Part::Refusal { text },
-        _ => Part::text(text),
+        let before = std::mem::take(&mut call.before);
+        self.end_reasoning();
+        let part = self.parts.begin_tool(&id, &name)?;
+        self.calls[at].part = Some(part);
+        self.parts.delta(part, &before)
     }
 }
 

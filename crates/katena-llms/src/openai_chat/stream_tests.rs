@@ -1,4 +1,4 @@
-use katena_core::{Accumulator, FinishReason};
+use katena_core::{Accumulator, ChatResponse, FinishReason};
 use serde_json::json;
 
 use super::*;

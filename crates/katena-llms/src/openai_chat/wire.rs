@@ -6,9 +6,12 @@ use katena_core::{
     ChatResponse, Error, FinishReason, Message, Part, Result, Role, TokenLogprob, ToolCall, Usage,
 };
 use katena_http::ErrorDetails;
+use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
+
+use super::reasoning::Details;
+use crate::openai_shared::{count, word};
 
 /// `null` is the default, like a missing field.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
@@ -53,6 +56,8 @@ pub(super) struct Delta {
     pub(super) reasoning_content: Option<Content>,
     pub(super) reasoning: Option<Content>,
     #[serde(deserialize_with = "or_default")]
+    pub(super) reasoning_details: Vec<Value>,
+    #[serde(deserialize_with = "or_default")]
     pub(super) tool_calls: Vec<CallDelta>,
     pub(super) function_call: Option<Function>,
 }
@@ -92,6 +97,12 @@ pub(super) struct CallDelta {
 pub(super) struct Function {
     pub(super) name: Option<String>,
     pub(super) arguments: Arguments,
+}
+
+impl Function {
+    pub(super) fn is_empty(&self) -> bool {
+        self.name.as_deref().is_none_or(str::is_empty) && self.arguments.0.is_empty()
+    }
 }
 
 /// The arguments' JSON text; some servers send the object itself.
@@ -208,32 +219,34 @@ impl Logprobs {
 pub(super) struct WireUsage {
     prompt_tokens: Option<Value>,
     completion_tokens: Option<Value>,
-    prompt_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
+    prompt_tokens_details: Option<Value>,
+    completion_tokens_details: Option<Value>,
+    /// DeepSeek's name.
     prompt_cache_hit_tokens: Option<Value>,
-}
-
-#[derive(Deserialize, Default, Clone)]
-#[serde(default)]
-struct Details {
-    cached_tokens: Option<Value>,
+    /// Mistral's name.
+    num_cached_tokens: Option<Value>,
+    /// Names of servers that pass Anthropic's on.
+    cache_read_input_tokens: Option<Value>,
+    cache_creation_input_tokens: Option<Value>,
+    /// Copilot's name.
     reasoning_tokens: Option<Value>,
 }
 
-/// Some servers count in floating-point numbers.
-fn count(value: Option<Value>) -> Option<u64> {
-    let value = value?;
-    value.as_u64().or_else(|| value.as_f64().filter(|f| (0.0..=9e15).contains(f)).map(|f| f as u64))
-}
-
 impl WireUsage {
-    fn usage(self) -> Usage {
+    fn usage(&self) -> Usage {
+        let detail = |details: &Option<Value>, key: &str| count(details.as_ref()?.get(key));
+        let own = |field: &Option<Value>| count(field.as_ref());
         let mut usage = Usage::default();
-        usage.input_tokens = count(self.prompt_tokens);
-        usage.output_tokens = count(self.completion_tokens);
-        let cached = self.prompt_tokens_details.and_then(|d| count(d.cached_tokens));
-        usage.cached_tokens = cached.or_else(|| count(self.prompt_cache_hit_tokens));
-        usage.reasoning_tokens = self.completion_tokens_details.and_then(|d| count(d.reasoning_tokens));
+        usage.input_tokens = own(&self.prompt_tokens);
+        usage.output_tokens = own(&self.completion_tokens);
+        usage.cached_tokens = detail(&self.prompt_tokens_details, "cached_tokens")
+            .or_else(|| own(&self.prompt_cache_hit_tokens))
+            .or_else(|| own(&self.num_cached_tokens))
+            .or_else(|| own(&self.cache_read_input_tokens));
+        usage.cache_write_tokens = detail(&self.prompt_tokens_details, "cache_write_tokens")
+            .or_else(|| own(&self.cache_creation_input_tokens));
+        usage.reasoning_tokens = detail(&self.completion_tokens_details, "reasoning_tokens")
+            .or_else(|| own(&self.reasoning_tokens));
         usage
     }
 }
@@ -257,14 +270,6 @@ pub(super) fn error_of(value: Value) -> Error {
     ErrorDetails::from_value(&value).unwrap_or_default().into_error(None)
 }
 
-pub(super) fn word(value: Option<Value>) -> Option<String> {
-    match value? {
-        Value::String(s) if !s.is_empty() => Some(s),
-        Value::Number(n) => Some(n.to_string()),
-        _ => None,
-    }
-}
-
 /// The finish reason; a reply that names none was ended by its server, which is a stop.
 pub(super) fn finish_reason(word: Option<&str>, calls: bool) -> FinishReason {
     match word {
@@ -280,42 +285,6 @@ pub(super) fn finish_reason(word: Option<&str>, calls: bool) -> FinishReason {
 /// An id for a call that came without one.
 pub(super) fn made_up_id(reply: Option<&str>, n: usize) -> String {
     format!("call_{}_{n}", reply.unwrap_or("0"))
-}
-
-/// Reads one JSON text, mending lone surrogates, which some servers make by cutting a character in two.
-pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text)
-        .or_else(|error| match mend_surrogates(text) {
-            Some(mended) => serde_json::from_str(&mended),
-            None => Err(error),
-        })
-        .map_err(|e| Error::invalid_output("the server sent JSON that can't be understood").with_source(e))
-}
-
-/// `text` with each escape of half a surrogate pair replaced; `None` if there is none.
-fn mend_surrogates(text: &str) -> Option<String> {
-    let unit = |at: usize| {
-        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
-        u16::from_str_radix(digits, 16).ok()
-    };
-    let (mut mended, mut copied, mut at) = (String::new(), 0, 0);
-    while let Some(found) = text[at..].find('\\') {
-        at += found;
-        at += match unit(at) {
-            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
-            Some(0xD800..=0xDFFF) => {
-                mended.push_str(&text[copied..at]);
-                mended.push_str("\\ufffd");
-                copied = at + 6;
-                6
-            }
-            Some(_) => 6,
-            // An escaped character, which may itself be a backslash.
-            None => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
-        };
-    }
-    mended.push_str(&text[copied..]);
-    (copied > 0).then_some(mended)
 }
 
 /// Reads a whole reply of the protocol.
@@ -336,7 +305,7 @@ pub fn decode_response(raw: Value, vendor: &str) -> Result<ChatResponse> {
         return Err(error);
     }
     let usage = reply.take_usage().unwrap_or_default();
-    let (id, model) = (word(reply.id), word(reply.model));
+    let (id, model) = (word(reply.id.as_ref()), word(reply.model.as_ref()));
     let Some(mut choice) = reply.choices.into_iter().min_by_key(|c| c.index.unwrap_or(0)) else {
         return Err(match ErrorDetails::from_value(&raw) {
             Some(details) => details.into_error(None),
@@ -345,9 +314,15 @@ pub fn decode_response(raw: Value, vendor: &str) -> Result<ChatResponse> {
     };
     let mut parts = Vec::new();
     let mut message = choice.take_message();
-    let reasoning = message.take_reasoning();
-    if !reasoning.is_empty() {
-        parts.push(Part::Reasoning { text: reasoning, signature: None });
+    let mut text = message.take_reasoning();
+    let mut details = Details::default();
+    details.add(message.reasoning_details)?;
+    if text.is_empty() {
+        text = details.text();
+    }
+    let signature = details.signature(vendor);
+    if !text.is_empty() || signature.is_some() {
+        parts.push(Part::Reasoning { text, signature });
     }
     let content = message.content;
     if !content.text.is_empty() {
@@ -357,7 +332,9 @@ pub fn decode_response(raw: Value, vendor: &str) -> Result<ChatResponse> {
     if let Some(text) = message.refusal.filter(|t| !t.is_empty()) {
         parts.push(Part::Refusal { text });
     }
-    let old_form = message.function_call.map(|function| CallDelta { function, ..CallDelta::default() });
+    // Some servers send an empty one beside every answer.
+    let old_form = message.function_call.filter(|f| !f.is_empty());
+    let old_form = old_form.map(|function| CallDelta { function, ..CallDelta::default() });
     let calls = message.tool_calls.into_iter().chain(old_form);
     for (n, call) in calls.enumerate() {
         let name = call.function.name.filter(|n| !n.is_empty()).ok_or_else(nameless)?;

@@ -2,6 +2,7 @@ use katena_core::ErrorKind;
 use serde_json::json;
 
 use super::*;
+use crate::openai_shared::parse;
 
 fn decode(raw: Value) -> Result<ChatResponse> {
     decode_response(raw, "openai")

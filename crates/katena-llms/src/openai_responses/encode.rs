@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use katena_core::{
-    ChatRequest, Error, Media, Message, ModelInfo, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
-    ToolSpec,
+    ChatRequest, Error, Media, Message, ModelInfo, Part, ResponseFormat, Result, Role, ToolChoice,
+    ToolResult, ToolSpec,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -81,7 +81,8 @@ pub(super) fn body<'a>(
         None => settings.storage,
     };
     // Alone, the system messages are the input.
-    let leading = request.messages.iter().take_while(|m| m.role == Role::System && texts(m).is_some()).count();
+    let leading =
+        request.messages.iter().take_while(|m| m.role == Role::System && texts(m).is_some()).count();
     let leading = if leading == request.messages.len() { 0 } else { leading };
     let (first, rest) = request.messages.split_at(leading);
     let instructions = first.iter().filter_map(texts).map(|t| t.concat()).collect::<Vec<_>>().join("\n\n");
@@ -417,7 +418,9 @@ impl Encoder<'_> {
                 json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})
             }
             Part::Audio { .. } => return no("the protocol takes audio only inline"),
-            Part::File { media: Media::Url { url, .. }, .. } => json!({"type": "input_file", "file_url": url}),
+            Part::File { media: Media::Url { url, .. }, .. } => {
+                json!({"type": "input_file", "file_url": url})
+            }
             Part::File { media, name } => {
                 let fallback = match media {
                     Media::Base64 { mime, .. } if mime == "application/pdf" => "file.pdf",
@@ -429,7 +432,9 @@ impl Encoder<'_> {
             Part::Opaque { vendor, value } if *vendor == self.info.vendor => value.clone(),
             Part::Opaque { .. } => return no("an item of another vendor can't be sent to this one"),
             Part::Video { .. } => return no("the protocol takes no video"),
-            Part::ToolCall(_) => return misplaced("a tool call stands outside of a message of the assistant"),
+            Part::ToolCall(_) => {
+                return misplaced("a tool call stands outside of a message of the assistant");
+            }
             Part::ToolResult(_) => return misplaced("a tool result stands outside of a tool message"),
             Part::Reasoning { .. } | Part::Refusal { .. } => {
                 return misplaced("reasoning or a refusal stands outside of a message of the assistant");

@@ -55,7 +55,9 @@ pub(super) fn pieces(message: &Value) -> Vec<Piece<'_>> {
 fn piece(content: &Value) -> Piece<'_> {
     match content {
         Value::String(text) => Piece::Text(text),
-        _ if content.get("refusal").is_some_and(Value::is_string) => Piece::Refusal(text_of(content, "refusal")),
+        _ if content.get("refusal").is_some_and(Value::is_string) => {
+            Piece::Refusal(text_of(content, "refusal"))
+        }
         _ if content.get("text").is_some_and(Value::is_string) => Piece::Text(text_of(content, "text")),
         _ => Piece::Other(content),
     }

@@ -1,5 +1,7 @@
 //! OpenAI Responses, and the servers that follow it.
 
+#[cfg(feature = "batches")]
+mod batch;
 mod encode;
 mod items;
 mod stream;
@@ -115,7 +117,7 @@ fn everything() -> ChatCapabilities {
 }
 
 impl OpenAiResponses {
-    fn of(link: Link, vendor: &str, model: impl Into<String>) -> Self {
+    pub(crate) fn of(link: Link, vendor: &str, model: impl Into<String>) -> Self {
         Self {
             link: link.with_vendor(vendor),
             info: ModelInfo::new(vendor, model).with_capabilities(everything()),

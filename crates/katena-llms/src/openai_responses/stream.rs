@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use katena_core::{
-    ChatEvent, Error, ErrorKind, Message, Part, PartKind, Result, Role, TokenLogprob,
-};
+use katena_core::{ChatEvent, Error, ErrorKind, Message, Part, PartKind, Result, Role, TokenLogprob};
 use serde_json::Value;
 
 use super::items::{self, Kind, Piece, list, text_of};
@@ -223,7 +221,9 @@ impl ResponsesStreamDecoder {
             Kind::Reasoning => Growing::Reasoning(self.parts.begin(PartKind::Reasoning)?, None),
             Kind::Call => match text_of(item, "name") {
                 "" => Growing::Call(None, String::new()),
-                name => Growing::Call(Some(self.parts.begin_tool(&items::call_id(item), name)?), String::new()),
+                name => {
+                    Growing::Call(Some(self.parts.begin_tool(&items::call_id(item), name)?), String::new())
+                }
             },
             Kind::Other => Growing::Whole(self.parts.begin_whole(self.opaque(item))?),
         };

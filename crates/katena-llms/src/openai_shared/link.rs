@@ -75,7 +75,7 @@ impl Link {
     }
 
     /// The call with the token that is good now, if there is a source of tokens.
-    async fn authorized(&self, call: HttpRequest, context: &Context) -> Result<HttpRequest> {
+    pub(crate) async fn authorized(&self, call: HttpRequest, context: &Context) -> Result<HttpRequest> {
         context.check()?;
         let call = call.with_context(context.clone());
         match &self.tokens {
@@ -146,10 +146,7 @@ macro_rules! builders {
             }
 
             /// Asks `tokens` for the bearer token of every call, in place of a key.
-            pub fn with_token_source(
-                mut self,
-                tokens: std::sync::Arc<dyn katena_http::TokenSource>,
-            ) -> Self {
+            pub fn with_token_source(mut self, tokens: std::sync::Arc<dyn katena_http::TokenSource>) -> Self {
                 self.link.tokens = Some(tokens);
                 self
             }

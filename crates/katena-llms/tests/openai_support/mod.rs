@@ -1,5 +1,12 @@
 //! Recorded traffic and its verdicts, judged by the same measure as the shared checker.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "test code"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -188,7 +195,10 @@ fn faults(expected: &Value, got: &Result<ChatResponse>) -> Vec<String> {
     }
     // Not in the checker: counts of the cache, where the verdict has them.
     let cached = &expected["usage"]["cached"];
-    same("cached", cached.is_null() || cached.as_u64() == Some(0) || cached.as_u64() == r.usage.cached_tokens);
+    same(
+        "cached",
+        cached.is_null() || cached.as_u64() == Some(0) || cached.as_u64() == r.usage.cached_tokens,
+    );
     faults
 }
 
