@@ -8,5 +8,7 @@ pub mod composition {}
 pub mod retrieval {}
 #[doc = include_str!("guide/errors.md")]
 pub mod errors {}
+#[doc = include_str!("guide/layers.md")]
+pub mod layers {}
 #[doc = include_str!("guide/own-component.md")]
 pub mod own_component {}
