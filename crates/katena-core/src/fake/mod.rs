@@ -2,8 +2,10 @@
 
 mod chat;
 mod embed;
+mod media;
 mod stores;
 
 pub use chat::{EchoChat, FlakyChat, ScriptedChat};
 pub use embed::HashEmbedder;
+pub use media::{FakeImages, FakeModeration, FakeSpeech, FakeTranscription};
 pub use stores::{InMemoryHistory, InMemoryRecords};
