@@ -82,7 +82,7 @@ fn sse(message: &Value) -> String {
     let mut text = String::new();
     let mut event = |value: Value| {
         let name = value["type"].as_str().unwrap().to_owned();
-        text.push_str(&format!("event: {name}\ndata: {value}\n\n"));
+        text.extend(["event: ", &name, "\ndata: ", &value.to_string(), "\n\n"]);
     };
     let mut head = message.clone();
     head["content"] = json!([]);
