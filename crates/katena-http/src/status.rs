@@ -30,6 +30,10 @@ pub struct ErrorDetails {
     pub param: Option<String>,
     /// An HTTP status given in the body.
     pub status: Option<u16>,
+    /// How long the body asks to wait, as Google's errors do.
+    pub retry_after: Option<Duration>,
+    /// Why, as Google's errors say it in a word, such as `API_KEY_INVALID`.
+    pub reason: Option<String>,
 }
 
 fn text(value: Option<&Value>) -> Option<String> {
@@ -90,6 +94,7 @@ impl ErrorDetails {
             code,
             param: text(object.get("param")),
             status,
+            ..google_details(object)
         }
     }
 
@@ -109,6 +114,9 @@ impl ErrorDetails {
             || word("quota_exceeded")
         {
             return ErrorKind::QuotaExceeded;
+        }
+        if self.reason.as_deref() == Some("API_KEY_INVALID") {
+            return ErrorKind::Unauthenticated;
         }
         if matches!(status, None | Some(400 | 403 | 422))
             && (word("content_filter") || word("content_policy") || word("moderation_blocked"))
@@ -162,12 +170,29 @@ impl ErrorDetails {
         if let Some(status) = status.or(self.status) {
             error = error.with_status(status);
         }
-        for (key, value) in [("type", self.error_type), ("code", self.code), ("param", self.param)] {
+        if let Some(wait) = self.retry_after {
+            error = error.with_retry_after(wait);
+        }
+        let words =
+            [("type", self.error_type), ("code", self.code), ("param", self.param), ("reason", self.reason)];
+        for (key, value) in words {
             if let Some(value) = value {
                 error = error.with_context(key, value.chars().take(200).collect::<String>());
             }
         }
         error
+    }
+}
+
+/// What Google's errors say beside the message, as `google.rpc.RetryInfo` and `google.rpc.ErrorInfo`.
+fn google_details(object: &serde_json::Map<String, Value>) -> ErrorDetails {
+    let list = object.get("details").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let find = |key: &str| list.iter().find_map(|d| d.get(key)?.as_str());
+    let wait = find("retryDelay").and_then(|delay| delay.strip_suffix('s'));
+    ErrorDetails {
+        retry_after: wait.and_then(|seconds| parse_retry_after(None, Some(seconds), SystemTime::UNIX_EPOCH)),
+        reason: find("reason").map(str::to_owned),
+        ..ErrorDetails::default()
     }
 }
 

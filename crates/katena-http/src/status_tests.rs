@@ -93,3 +93,21 @@ fn retry_after_in_all_forms() {
     let many = format!("2{}", "0".repeat(299));
     assert_eq!(parse_retry_after(Some(&many), None, now), None);
 }
+
+#[test]
+fn what_googles_errors_say_beside_the_message() {
+    let details = |list: serde_json::Value| {
+        let body =
+            json!({"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT", "details": list}});
+        ErrorDetails::from_value(&body).unwrap()
+    };
+    let retry =
+        json!([{"@type": "x/google.rpc.Help"}, {"@type": "x/google.rpc.RetryInfo", "retryDelay": "34.5s"}]);
+    assert_eq!(details(retry).into_error(Some(429)).retry_after(), Some(Duration::from_millis(34_500)));
+    assert_eq!(details(json!([{"retryDelay": "soon"}])).into_error(Some(429)).retry_after(), None);
+    assert_eq!(details(json!([{"retryDelay": 3}, 7, null])).retry_after, None);
+    let key =
+        json!([{"@type": "x/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}]);
+    assert_eq!(details(key).kind(Some(400)), ErrorKind::Unauthenticated);
+    assert_eq!(details(json!("text")).kind(Some(400)), ErrorKind::InvalidInput);
+}

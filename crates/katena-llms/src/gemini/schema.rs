@@ -243,7 +243,7 @@ fn plain<'a>(
                 notes.push(format!("{key}: {value}"));
             }
             "additionalProperties" => {}
-            "type" => types(value, &mut out)?,
+            "type" => types(value, &mut out),
             "enum" => choices(value, &mut out, &mut notes),
             "properties" => {
                 let inner = value.as_object().into_iter().flatten();
@@ -286,10 +286,10 @@ fn plain<'a>(
     Ok(Value::Object(out))
 }
 
-fn types(value: &Value, out: &mut Map<String, Value>) -> Result<()> {
+fn types(value: &Value, out: &mut Map<String, Value>) {
     let Value::Array(kinds) = value else {
         out.insert("type".to_owned(), value.clone());
-        return Ok(());
+        return;
     };
     let real: Vec<&Value> = kinds.iter().filter(|k| *k != "null").collect();
     if real.len() < kinds.len() {
@@ -307,7 +307,6 @@ fn types(value: &Value, out: &mut Map<String, Value>) -> Result<()> {
             out.insert("anyOf".to_owned(), Value::Array(list));
         }
     }
-    Ok(())
 }
 
 /// Only texts can be listed.

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use katena_core::{Accumulator, FinishReason};
 use serde_json::json;
 
@@ -36,12 +38,12 @@ fn the_golden_stream() {
     for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
         decoder.push("message", data).unwrap();
         while let Some(event) = decoder.next_event() {
-            events += &format!("{event:?}\n");
+            writeln!(events, "{event:?}").unwrap();
         }
     }
     decoder.finish().unwrap();
     while let Some(event) = decoder.next_event() {
-        events += &format!("{event:?}\n");
+        writeln!(events, "{event:?}").unwrap();
     }
     assert_eq!(events, include_str!("golden/events.txt"));
 }

@@ -46,7 +46,7 @@ pub(super) fn decode_limited(raw: Value, vendor: &str, alternatives: usize) -> R
                 return Err(error);
             }
             decoder.chunk(whole)?;
-            if !whole.get("candidates").is_some_and(|c| c.as_array().is_some_and(|c| !c.is_empty())) {
+            if whole.get("candidates").and_then(Value::as_array).is_none_or(Vec::is_empty) {
                 return Err(match ErrorDetails::from_value(whole) {
                     Some(details) => details.into_error(None),
                     None => Error::invalid_output("the server's reply has no candidates"),
