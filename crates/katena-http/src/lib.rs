@@ -34,7 +34,7 @@ pub mod sse;
 mod status;
 mod tls;
 mod token;
-#[cfg(feature = "entra")]
+#[cfg(any(feature = "entra", feature = "google"))]
 mod token_cache;
 
 pub use body::{HttpReply, HttpStream, Shape};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use katena_core::{ErrorKind, Result};
 
-use super::cache::{Cache, Fresh};
 use super::{VENDOR, unauthenticated};
+use crate::token_cache::{Cache, Fresh};
 use crate::{Endpoint, HttpClient, HttpOptions, HttpRequest, Secret, TokenSource};
 
 const BASE: &str = "http://metadata.google.internal";

@@ -11,7 +11,6 @@
 //! # Ok(()) }
 //! ```
 
-mod cache;
 mod default;
 mod jwt;
 mod metadata;
@@ -29,8 +28,8 @@ use bytes::Bytes;
 use katena_core::{Error, ErrorKind, Result};
 use serde_json::Value;
 
+use crate::token_cache::Fresh;
 use crate::{Endpoint, HttpClient, HttpOptions, HttpRequest, Proxy, Secret};
-use cache::Fresh;
 
 const VENDOR: &str = "google";
 /// What the tokens are good for, unless set otherwise: all services of the cloud that the account may use.

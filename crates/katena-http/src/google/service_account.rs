@@ -8,8 +8,8 @@ use katena_core::Result;
 use ring::rsa::KeyPair;
 use serde_json::{Value, json};
 
-use super::cache::Cache;
 use super::{CLOUD_PLATFORM, TOKEN_URI, client, exchange, field, jwt, parse, token_endpoint};
+use crate::token_cache::Cache;
 use crate::{Endpoint, HttpClient, Proxy, Secret, TokenSource};
 
 /// A statement is good for so long; the vendor takes no more.

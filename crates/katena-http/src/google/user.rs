@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use katena_core::Result;
 use serde_json::Value;
 
-use super::cache::Cache;
 use super::{TOKEN_URI, client, exchange, field, parse, token_endpoint};
+use crate::token_cache::Cache;
 use crate::{Endpoint, HttpClient, Proxy, Secret, TokenSource};
 
 /// A person who has signed in, as `gcloud auth application-default login` writes it down: a refresh token, for which the vendor
