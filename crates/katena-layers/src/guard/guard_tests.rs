@@ -113,7 +113,7 @@ async fn input_is_checked_in_every_part_but_the_systems() {
     assert_eq!(seen.matches(mail).count(), 1, "the system message is trusted: {seen}");
     assert_eq!(seen.matches("[email]").count(), 3);
     let strict = model.clone().layer(Guard::new().with_input(Pii::new()).with_system_checked());
-    strict.stream(&request).await.unwrap();
+    drop(strict.stream(&request).await.unwrap());
     assert!(!serde_json::to_string(&model.requests()[1].messages).unwrap().contains(mail));
     // A refusal asks nobody and repeats nothing.
     let refusing = model.clone().layer(Guard::new().with_input(Pii::new().with_action(Action::Refuse)));
