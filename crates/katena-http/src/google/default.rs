@@ -7,7 +7,7 @@ use katena_core::{Error, Result};
 use serde_json::Value;
 
 use super::{GoogleMetadata, GoogleServiceAccount, GoogleUser, VENDOR, parse, unauthenticated};
-use crate::TokenSource;
+use crate::{Proxy, TokenSource};
 
 /// A credentials file is smaller than this.
 const MAX_FILE: u64 = 1 << 20;
@@ -44,14 +44,18 @@ impl GoogleCredentials {
     /// # Errors
     /// Kind `Unauthenticated` if it lacks something, `Unsupported` for other types of credentials.
     pub fn from_json(json: &str) -> Result<Self> {
+        Self::read(json, Proxy::None)
+    }
+
+    fn read(json: &str, proxy: Proxy) -> Result<Self> {
         let value = parse(json)?;
         let mut credentials = match value.get("type").and_then(Value::as_str) {
             Some("service_account") => {
-                let account = GoogleServiceAccount::from_value(&value)?;
+                let account = GoogleServiceAccount::from_value(&value, proxy)?;
                 let project = account.project().map(str::to_owned);
                 Self { project, ..Self::new(Arc::new(account)) }
             }
-            Some("authorized_user") => Self::new(Arc::new(GoogleUser::from_value(&value)?)),
+            Some("authorized_user") => Self::new(Arc::new(GoogleUser::from_value(&value, proxy)?)),
             Some(other) => {
                 return Err(Error::unsupported("this type of Google credentials is not supported")
                     .with_vendor(VENDOR)
@@ -65,7 +69,7 @@ impl GoogleCredentials {
 
     /// The application's default: the file that `GOOGLE_APPLICATION_CREDENTIALS` names; else the one that gcloud writes
     /// (below `CLOUDSDK_CONFIG`, or its usual folder); else the metadata server (at `GCE_METADATA_HOST` if set), which is asked
-    /// only when a token is needed. `GOOGLE_CLOUD_QUOTA_PROJECT` wins over a file's.
+    /// only when a token is needed. `GOOGLE_CLOUD_QUOTA_PROJECT` wins over a file's; the usual proxy variables count.
     ///
     /// # Errors
     /// Kind `Unauthenticated` if the named file can't be read or lacks something.
@@ -76,9 +80,9 @@ impl GoogleCredentials {
     pub(super) fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let get = |name| lookup(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
         let mut credentials = if let Some(path) = get("GOOGLE_APPLICATION_CREDENTIALS") {
-            Self::from_json(&read(Path::new(&path))?)?
+            Self::read(&read(Path::new(&path))?, Proxy::FromEnv)?
         } else if let Some(path) = well_known(&get).filter(|p| p.is_file()) {
-            Self::from_json(&read(&path)?)?
+            Self::read(&read(&path)?, Proxy::FromEnv)?
         } else {
             Self::new(Arc::new(match get("GCE_METADATA_HOST") {
                 Some(host) if host.starts_with("http") => GoogleMetadata::at(&host)?,

@@ -45,13 +45,13 @@ impl GoogleServiceAccount {
     /// # Errors
     /// Kind `Unauthenticated` if a field is missing or the key can't be read; `Config` if its token address is not https.
     pub fn from_json(json: &str) -> Result<Self> {
-        Self::from_value(&parse(json)?)
+        Self::from_value(&parse(json)?, Proxy::None)
     }
 
-    pub(super) fn from_value(value: &Value) -> Result<Self> {
+    pub(super) fn from_value(value: &Value, proxy: Proxy) -> Result<Self> {
         let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
-            client: client(Proxy::FromEnv),
+            client: client(proxy),
             endpoint: token_endpoint(text("token_uri").as_deref().unwrap_or(TOKEN_URI))?,
             email: field(value, "client_email")?,
             key_id: text("private_key_id"),
@@ -87,7 +87,7 @@ impl GoogleServiceAccount {
             header["kid"] = json!(id);
         }
         let claims = json!({
-            "iss": self.email, "sub": self.email, "scope": self.scopes, "aud": self.endpoint.base().as_str(),
+            "iss": self.email, "scope": self.scopes, "aud": self.endpoint.base().as_str(),
             "iat": now, "exp": now + LASTS,
         });
         jwt::sign(&self.key, &header, &claims)

@@ -41,13 +41,13 @@ impl GoogleUser {
     /// # Errors
     /// Kind `Unauthenticated` if a field is missing; `Config` if its token address is not https.
     pub fn from_json(json: &str) -> Result<Self> {
-        Self::from_value(&parse(json)?)
+        Self::from_value(&parse(json)?, Proxy::None)
     }
 
-    pub(super) fn from_value(value: &Value) -> Result<Self> {
+    pub(super) fn from_value(value: &Value, proxy: Proxy) -> Result<Self> {
         let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
-            client: client(Proxy::FromEnv),
+            client: client(proxy),
             endpoint: token_endpoint(text("token_uri").as_deref().unwrap_or(TOKEN_URI))?,
             client_id: field(value, "client_id")?,
             client_secret: field(value, "client_secret")?.into(),

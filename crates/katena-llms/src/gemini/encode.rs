@@ -121,14 +121,20 @@ fn function(spec: &ToolSpec, form: SchemaForm) -> Result<Value> {
     let mut function = Map::new();
     function.insert("name".to_owned(), json!(spec.name));
     function.insert("description".to_owned(), json!(spec.description));
+    let has = |key: &str| spec.parameters.get(key).is_some_and(|v| *v != false);
     let takes_nothing =
         spec.parameters.get("properties").and_then(Value::as_object).is_none_or(Map::is_empty)
-            && !["anyOf", "oneOf", "allOf", "$ref"].iter().any(|key| spec.parameters.get(key).is_some());
+            && !["anyOf", "oneOf", "allOf", "$ref", "additionalProperties", "patternProperties"]
+                .into_iter()
+                .any(has);
     // An object without properties is refused by older models; without a schema the function takes nothing.
     if !takes_nothing {
-        let (name, schema) =
+        let (name, mut schema) =
             written(&spec.parameters, form).map_err(|e| e.with_context("tool", spec.name.clone()))?;
         let name = if name == "responseSchema" { "parameters" } else { "parametersJsonSchema" };
+        if let (true, Some(schema)) = (schema.get("properties").is_some(), schema.as_object_mut()) {
+            schema.entry("type").or_insert_with(|| json!("object"));
+        }
         function.insert(name.to_owned(), schema);
     }
     Ok(Value::Object(function))

@@ -152,6 +152,18 @@ fn tools_and_choices() {
         styled(&hi().with_tools([weather()]), open).unwrap()["tools"][0]["functionDeclarations"][0].clone();
     assert_eq!(function["parameters"]["properties"]["city"], json!({"type": "string"}));
     assert!(function.get("parametersJsonSchema").is_none());
+    let schema = |parameters: Value| {
+        let tools = [ToolSpec::new("f", "F", parameters)];
+        encode(&hi().with_tools(tools)).unwrap()["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"].clone()
+    };
+    assert_eq!(schema(json!({})), Value::Null);
+    assert_eq!(
+        schema(json!({"type": "object", "properties": {}, "additionalProperties": false})),
+        Value::Null
+    );
+    let any = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    assert_eq!(schema(any.clone()), any);
+    assert_eq!(schema(json!({"properties": {"a": {}}}))["type"], "object");
 }
 
 #[test]
