@@ -62,7 +62,12 @@ impl ErrorDetails {
                 return Some(details);
             }
             Some(Value::String(message)) => {
-                return Some(Self { message: message.clone(), ..Self::from_object(object) });
+                // OAuth's form: a word, and what it means.
+                let message = match object.get("error_description").and_then(Value::as_str) {
+                    Some(meaning) => format!("{message}: {meaning}"),
+                    None => message.clone(),
+                };
+                return Some(Self { message, ..Self::from_object(object) });
             }
             Some(other) => return Some(Self { message: other.to_string(), ..Self::default() }),
             None => {}

@@ -49,10 +49,8 @@ fn inline(mime: &str) -> Media {
 fn a_whole_conversation() {
     let call = ToolCall::new("call_1", "get_weather", r#"{"city": "Paris"}"#);
     let other = ToolCall::new("call_2", "get_time", "");
-    let picture = ToolResult {
-        parts: vec![Part::text("see"), Part::Image { media: inline("image/png") }],
-        ..ToolResult::text(&other, "")
-    };
+    let mut picture = ToolResult::text(&other, "see");
+    picture.parts.push(Part::Image { media: inline("image/png") });
     let reasoning = json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "secret"});
     let search = json!({"type": "web_search_call", "id": "ws_1", "status": "completed"});
     let request = ChatRequest::new([
