@@ -3,12 +3,15 @@
 //! | feature | component | speaks |
 //! |---|---|---|
 //! | `anthropic` | `AnthropicChat` | Anthropic Messages, at Anthropic and (with `vertex`) on Vertex AI |
+//! | `batches` | `batches::OpenAiBatch`, `AnthropicBatch`, `GeminiBatch` | Batches of chat requests, with the features of their vendors |
 //! | `openai` (default) | [`OpenAiChat`] | OpenAI Chat Completions, and every server that is compatible with it |
 //! | `bedrock` | `BedrockChat`, `BedrockClaude` | Amazon Bedrock: Converse for all models, and (with `anthropic`) Claude by `InvokeModel` |
 //! | `gemini` | `GeminiChat` | Gemini `generateContent`, on the Developer API and on Vertex AI |
 //! | `cohere` | `CohereChat` | Cohere's chat, version 2 |
+//! | `media` | `media::{OpenAiImages, OpenAiSpeech, OpenAiTranscription, OpenAiModeration, OpenAiFiles}` | OpenAI's routes for pictures, sound, moderation and files |
 //! | `mistral` | `MistralChat` | Mistral's chat |
 //! | `ollama` | `OllamaChat` | Ollama's own chat |
+//! | `webhooks` | `webhooks::WebhookVerifier` | Webhooks of OpenAI and Anthropic, verified and typed |
 //! | `responses` | `OpenAiResponses` | OpenAI Responses, and the servers that follow it |
 
 #[cfg(any(
@@ -34,7 +37,7 @@ mod parts;
 ))]
 mod shell;
 
-#[cfg(any(feature = "ollama", feature = "cohere", feature = "mistral"))]
+#[cfg(any(feature = "ollama", feature = "cohere", feature = "mistral", feature = "media"))]
 mod fields;
 
 #[cfg(feature = "anthropic")]
@@ -68,6 +71,8 @@ pub mod webhooks;
 
 #[cfg(feature = "bedrock")]
 pub use bedrock::BedrockChat;
+#[cfg(all(feature = "bedrock", feature = "anthropic"))]
+pub use bedrock::BedrockClaude;
 #[cfg(feature = "cohere")]
 pub use cohere::CohereChat;
 #[cfg(feature = "mistral")]

@@ -13,7 +13,7 @@ use crate::media::{
 };
 use crate::message::{Media, Part};
 
-/// One transparent pixel, as PNG.
+/// One pixel, as PNG.
 const PIXEL: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
