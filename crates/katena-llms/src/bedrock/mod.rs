@@ -5,6 +5,8 @@
 
 mod blocks;
 mod catalog;
+#[cfg(feature = "anthropic")]
+mod claude;
 mod encode;
 mod family;
 mod link;
@@ -27,6 +29,8 @@ use serde_json::Value;
 use crate::shell::{self, StreamDecoder};
 use link::{Link, VENDOR};
 
+#[cfg(feature = "anthropic")]
+pub use claude::BedrockClaude;
 pub use family::ModelFamily;
 pub use katena_http::aws::{AuthChoice, AwsAuth, Credentials, CredentialsProvider};
 pub use stream::ConverseStreamDecoder;
