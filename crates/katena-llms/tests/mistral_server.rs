@@ -83,7 +83,11 @@ fn double(seen: &Seen) -> Reply {
     let mut events: Vec<Value> = deltas.iter().map(|d| chunk(json!({"index": 0, "delta": d}))).collect();
     events.push(chunk(json!({"index": 0, "delta": {"content": ""}, "finish_reason": reason})));
     events.last_mut().unwrap()["usage"] = usage;
-    Reply::sse(events.iter().map(|e| format!("data: {e}\n\n")).collect::<String>() + "data: [DONE]\n\n")
+    let mut text = String::new();
+    for event in &events {
+        text.extend(["data: ", &event.to_string(), "\n\n"]);
+    }
+    Reply::sse(text + "data: [DONE]\n\n")
 }
 
 fn model(server: &Server) -> MistralChat {

@@ -187,7 +187,7 @@ fn assistant(message: &Message, info: &ModelInfo) -> Result<Value> {
         match part {
             // The protocol has no refusals; the words are the model's.
             Part::Text { text } | Part::Refusal { text } => {
-                chunks.push(json!({"type": "text", "text": text}))
+                chunks.push(json!({"type": "text", "text": text}));
             }
             Part::Reasoning { text, signature: None } if info.capabilities.reasoning => {
                 let thinking = [json!({"type": "text", "text": text})];
