@@ -370,6 +370,47 @@ async fn results_that_are_cut_off_end_with_an_error() {
     assert_eq!(broken.iter().map(Error::kind).collect::<Vec<_>>(), [ErrorKind::Unavailable]);
 }
 
+#[tokio::test]
+async fn odd_shapes_are_errors_and_no_panic() {
+    let odd = [
+        json!("x"),
+        json!([1]),
+        json!(3),
+        json!(null),
+        json!({"custom_id": 1}),
+        json!({"type": "succeeded"}),
+    ];
+    for shape in odd {
+        let of = shape.clone();
+        let server = Server::start(move |seen: &Seen| match seen.path.as_str() {
+            "/v1/batches/batch_1" => {
+                json_reply(&json!({"id": "batch_1", "status": "completed", "output_file_id": "f", "error_file_id": of,
+                    "request_counts": of, "errors": of}))
+            }
+            "/v1/messages/batches/mb_1" => json_reply(&anthropic_batch("ended", of.clone())),
+            "/v1beta/batches/g1" => {
+                json_reply(&json!({"name": "batches/g1", "done": true, "metadata": of, "response": of}))
+            }
+            _ => Reply::json(lines(&[
+                of.clone(),
+                json!({"custom_id": "a", "response": of, "result": of, "error": of}),
+                json!({"custom_id": "b", "response": {"status_code": 200, "body": of}, "result": {"type": "succeeded", "message": of}}),
+                json!({"custom_id": "c", "result": {"type": "errored", "error": of}, "response": {"status_code": 400, "body": of}}),
+            ])),
+        })
+        .await;
+        for (model, id) in all(&server) {
+            assert!(model.get(id).await.is_ok());
+            if let Ok(mut results) = model.results(id).await {
+                while let Some(item) = results.next().await {
+                    let answered = item.is_ok_and(|r| r.response.is_ok());
+                    assert!(!answered, "{shape} is no answer");
+                }
+            }
+        }
+    }
+}
+
 /// A clock that does not let anybody wait.
 #[derive(Debug, Default)]
 struct Hasty(ManualClock);

@@ -129,6 +129,9 @@ pub(crate) fn body<'a>(
     let budget = request.reasoning.and_then(|r| r.budget_tokens).unwrap_or(0);
     let limit = request.max_tokens.or(settings.max_tokens);
     let limit = limit.unwrap_or_else(|| models::default_max_tokens(&info.model, budget));
+    if settings.server_tools.iter().any(|tool| !tool.is_object()) {
+        return Err(Error::invalid_input("a tool that the vendor runs is not a JSON object"));
+    }
     let tools: Vec<Value> =
         request.tools.iter().map(tool).chain(settings.server_tools.iter().cloned()).collect();
     let mut body = Body {

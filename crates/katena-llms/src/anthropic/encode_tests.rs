@@ -286,3 +286,11 @@ fn what_can_not_be_said_is_refused() {
         assert_eq!(got, Some(want), "{request:?}");
     }
 }
+
+#[test]
+fn a_tool_of_the_vendor_is_an_object() {
+    let settings = Settings { server_tools: vec![json!("web_search")], ..Settings::default() };
+    let request = ask().with_prompt_cache(PromptCache::new());
+    let error = encode_as(&request, &settings, Target::Api, Reply::Whole).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}

@@ -110,12 +110,13 @@ impl BatchModel for GeminiBatch {
         let batch = read_batch(operation.clone()).and_then(|b| check_over(&b).map(|()| b));
         let batch = batch.map_err(|e| self.desk.named(e))?;
         // The output stands in two places.
-        let outputs = [operation["response"].take(), operation["metadata"]["output"].take()];
+        let outputs =
+            [take(&mut operation, "response"), take(&mut take(&mut operation, "metadata"), "output")];
         let mut found = None;
         for mut output in outputs {
-            let mut list = output["inlinedResponses"].take();
+            let mut list = take(&mut output, "inlinedResponses");
             if list.is_object() {
-                list = list["inlinedResponses"].take();
+                list = take(&mut list, "inlinedResponses");
             }
             if let Value::Array(list) = list {
                 found = Some(list);
@@ -137,6 +138,11 @@ impl BatchModel for GeminiBatch {
         let results = list.into_iter().map(move |raw| read_result(&*desk.0, raw).map_err(|e| desk.named(e)));
         Ok(stream::iter(results).boxed())
     }
+}
+
+/// Takes a member out; null if there is none.
+fn take(value: &mut Value, key: &str) -> Value {
+    value.as_object_mut().and_then(|o| o.remove(key)).unwrap_or_default()
 }
 
 /// Numbers come as text.

@@ -37,6 +37,7 @@ pub use gemini::GeminiBatch;
 pub use openai::OpenAiBatch;
 
 /// What a chat model lends to its batches.
+#[allow(dead_code, reason = "each vendor is a feature")]
 #[async_trait]
 pub(crate) trait Batched: fmt::Debug + Send + Sync + 'static {
     fn info(&self) -> &ModelInfo;
