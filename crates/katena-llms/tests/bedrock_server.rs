@@ -383,10 +383,11 @@ mod claude {
         let mut text = None;
         while let Some(event) = stream.next().await {
             if let katena_core::ChatEvent::Finished(response) = event.unwrap() {
-                text = Some((response.text(), response.finish_raw));
+                text = Some((response.text(), response.finish_raw, response.vendor));
             }
         }
-        assert_eq!(text, Some(("Hello".to_owned(), Some("end_turn".to_owned()))));
+        let word = |text: &str| Some(text.to_owned());
+        assert_eq!(text, Some(("Hello".to_owned(), word("end_turn"), word("bedrock"))));
         assert_eq!(model.count_tokens(&ask()).await.unwrap(), 7);
         for seen in &server.requests()[..2] {
             let body = seen.json();

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::{Stream, StreamExt as _};
 use katena_core::{
-    ChatCapabilities, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ModelInfo, Result,
+    ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ModelInfo, Result,
     TokenCounter,
 };
 use katena_http::aws::AwsAuth;
@@ -18,6 +18,7 @@ use super::link::{Link, VENDOR};
 use super::stream::frames;
 use crate::anthropic::encode::{self, Reply, Settings, Target};
 use crate::anthropic::{AnthropicStreamDecoder, decode_response, models};
+use crate::shell::StreamDecoder;
 
 /// Opaque items of an answer are Anthropic's wherever it comes from, so that a conversation may move.
 const WORDS: &str = "anthropic";
@@ -168,6 +169,31 @@ fn unpack(payload: &str) -> Result<(String, String)> {
     Ok((name, text))
 }
 
+/// The words are Anthropic's, the answer is Bedrock's.
+fn decode(raw: Value) -> Result<ChatResponse> {
+    Ok(decode_response(raw, WORDS)?.with_vendor(VENDOR))
+}
+
+struct Decoder(AnthropicStreamDecoder);
+
+impl StreamDecoder for Decoder {
+    fn push(&mut self, event: &str, data: &str) -> Result<()> {
+        self.0.push(event, data)
+    }
+    fn next_event(&mut self) -> Option<ChatEvent> {
+        self.0.next_event().map(|event| match event {
+            ChatEvent::Finished(response) => ChatEvent::Finished(Box::new(response.with_vendor(VENDOR))),
+            event => event,
+        })
+    }
+    fn is_done(&self) -> bool {
+        self.0.is_done()
+    }
+    fn finish(&mut self) -> Result<()> {
+        self.0.finish()
+    }
+}
+
 #[async_trait]
 impl ChatModel for BedrockClaude {
     fn info(&self) -> &ModelInfo {
@@ -177,14 +203,14 @@ impl ChatModel for BedrockClaude {
     async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
         let call = self.call(request, Reply::Whole).await?;
         let reply = self.link.client.send(call).await?;
-        let response = reply.json::<Value>().and_then(|raw| decode_response(raw, WORDS));
+        let response = reply.json::<Value>().and_then(decode);
         Ok(reply.complete(response.map_err(|e| reply.mark(e))?))
     }
 
     async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {
         let call = self.call(request, Reply::Stream).await?;
-        let decoder = AnthropicStreamDecoder::new(WORDS);
-        super::stream(&self.link, call, |raw| decode_response(raw, WORDS), decoder, events).await
+        let decoder = Decoder(AnthropicStreamDecoder::new(WORDS));
+        super::stream(&self.link, call, decode, decoder, events).await
     }
 }
 
