@@ -16,7 +16,7 @@ use katena_layers::{
     Budget, Cache, Cost, DenyWords, Guard, MaxLength, MemoryLedger, Meter, Pii, PriceTable, Record, Replay,
     SemanticCache, Trace,
 };
-use katena_testkit::fixtures::TempDir;
+use tempfile::TempDir;
 
 /// Scores by the number of common words.
 #[derive(Debug)]
@@ -85,12 +85,12 @@ fn guard() -> Guard {
 }
 
 fn record() -> (Record, TempDir) {
-    let dir = TempDir::new();
+    let dir = tempfile::tempdir().unwrap();
     (Record::new(dir.path().join("calls.jsonl")), dir)
 }
 
 fn recording() -> (Replay, TempDir) {
-    let dir = TempDir::new();
+    let dir = tempfile::tempdir().unwrap();
     (Replay::open_or_record(dir.path().join("calls.jsonl")).unwrap(), dir)
 }
 

@@ -59,7 +59,10 @@ impl ChatModel for Gated {
 
     async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
         let n = self.calls.fetch_add(1, Ordering::SeqCst);
-        let pass = async { Ok(self.gate.acquire().await.unwrap().forget()) };
+        let pass = async {
+            self.gate.acquire().await.unwrap().forget();
+            Ok(())
+        };
         request.context.cancel.guard(pass).await?;
         if self.fails_now() {
             return Err(Error::new(ErrorKind::Unavailable, "down"));
@@ -82,7 +85,11 @@ impl ChatModel for Gated {
         let events = stream::iter(events).enumerate().then(move |(at, event)| {
             let (gate, cancel) = (gate.clone(), cancel.clone());
             async move {
-                cancel.guard(async { Ok(gate.acquire().await.unwrap().forget()) }).await?;
+                let pass = async {
+                    gate.acquire().await.unwrap().forget();
+                    Ok(())
+                };
+                cancel.guard(pass).await?;
                 if fails && at == 0 { Err(Error::new(ErrorKind::Unavailable, "down")) } else { Ok(event) }
             }
         });

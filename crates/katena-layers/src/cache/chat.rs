@@ -145,9 +145,8 @@ impl ChatModel for CachedChat {
             return self.inner.generate(request).await;
         }
         let key = self.key(request)?;
-        let shared = Arc::new(Self::shared_request(request));
         let ask = || {
-            let (inner, request) = (self.inner.clone(), shared.clone());
+            let (inner, request) = (self.inner.clone(), Self::shared_request(request));
             async move {
                 let response = inner.generate(&request).await?;
                 let keep = if is_kept(&response) { Keep::Yes } else { Keep::No };

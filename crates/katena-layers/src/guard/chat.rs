@@ -67,7 +67,7 @@ pub(super) fn check_part<'a>(
 }
 
 /// Checks an answer. What else holds its text goes if it changed.
-pub(super) async fn check_response(
+async fn check_response(
     checks: &[Arc<dyn Check>],
     response: &mut ChatResponse,
     context: &Context,

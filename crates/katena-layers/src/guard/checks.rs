@@ -83,19 +83,18 @@ impl Pii {
     fn redact(&self, text: &str) -> (String, Option<PiiKind>) {
         let mut out = String::with_capacity(text.len());
         let mut found = None;
-        let mut at = 0;
-        while at < text.len() {
-            let rest = &text[at..];
-            match self.find(text, at) {
+        // Before this place, digits belong to a longer number that is no phone's.
+        let (mut at, mut no_phone_until) = (0, 0);
+        while let Some(c) = text[at..].chars().next() {
+            match self.find(text, at, &mut no_phone_until) {
                 Some((kind, length)) => {
                     found = Some(kind);
                     out.push_str(kind.mark());
                     at += length;
                 }
                 None => {
-                    let next = rest.chars().next().map_or(1, char::len_utf8);
-                    out.push_str(&rest[..next]);
-                    at += next;
+                    out.push(c);
+                    at += c.len_utf8();
                 }
             }
         }
@@ -103,7 +102,7 @@ impl Pii {
     }
 
     /// What begins at this place, and its length.
-    fn find(&self, text: &str, at: usize) -> Option<(PiiKind, usize)> {
+    fn find(&self, text: &str, at: usize, no_phone_until: &mut usize) -> Option<(PiiKind, usize)> {
         let (before, rest) = text.split_at(at);
         let before = before.chars().next_back();
         let wants = |kind| self.kinds.contains(&kind);
@@ -119,17 +118,18 @@ impl Pii {
         {
             return None;
         }
-        let (length, digits) = number(rest)?;
-        if rest[length..].chars().next().is_some_and(char::is_alphanumeric) {
-            return None;
-        }
-        if wants(PiiKind::Card) && (13..=19).contains(&digits.len()) && luhn(&digits) {
+        let number = Number::read(rest)?;
+        if wants(PiiKind::Card)
+            && let Some(length) = number.card()
+        {
             return Some((PiiKind::Card, length));
         }
-        let grouped = rest[..length].contains([' ', '-', '(', '.']);
+        let phones = wants(PiiKind::Phone) && at >= *no_phone_until;
+        *no_phone_until = (*no_phone_until).max(at + number.length);
+        let grouped = rest[..number.length].contains([' ', '-', '(', '.']);
         let least = if first == '+' { 8 } else { 10 };
-        let phone = (least..=15).contains(&digits.len()) && (first == '+' || grouped || first == '0');
-        (wants(PiiKind::Phone) && phone).then_some((PiiKind::Phone, length))
+        let phone = (least..=15).contains(&number.count) && (first == '+' || grouped || first == '0');
+        (phones && phone && !number.goes_on).then_some((PiiKind::Phone, number.length))
     }
 }
 
@@ -156,25 +156,55 @@ fn email(text: &str) -> Option<usize> {
     (top.chars().count() >= 2 && top.chars().all(char::is_alphabetic)).then_some(local + 1 + domain.len())
 }
 
-/// Digits with single separators between them: the length and the digits.
-fn number(text: &str) -> Option<(usize, Vec<u8>)> {
-    let mut digits = Vec::new();
-    let (mut end, mut separators) = (0, 0);
-    for (at, c) in text.char_indices() {
-        match c {
-            '0'..='9' => {
-                digits.push(c as u8 - b'0');
-                (end, separators) = (at + 1, 0);
+/// Digits with up to two separators between them, as far as they go.
+struct Number {
+    length: usize,
+    count: usize,
+    /// The first digits, one more than a card has.
+    digits: Vec<u8>,
+    /// Where groups of digits end, and how many digits came until there.
+    ends: Vec<(usize, usize)>,
+    /// A letter follows at once.
+    goes_on: bool,
+}
+
+impl Number {
+    fn read(text: &str) -> Option<Self> {
+        let mut number = Self { length: 0, count: 0, digits: Vec::new(), ends: Vec::new(), goes_on: false };
+        let mut separators = 0;
+        for (at, c) in text.char_indices() {
+            match c {
+                '0'..='9' => {
+                    if separators > 0 && number.count > 0 {
+                        number.ends.push((number.length, number.count));
+                    }
+                    if number.digits.len() < 20 {
+                        number.digits.push(c as u8 - b'0');
+                    }
+                    number.count += 1;
+                    (number.length, separators) = (at + 1, 0);
+                    // Longer than anything we look for; the rest is looked at from its own groups on.
+                    if number.count > 20 {
+                        return Some(number);
+                    }
+                }
+                '+' if at == 0 => {}
+                ' ' | '-' | '.' | '(' | ')' | '/' if separators < 2 => separators += 1,
+                _ => break,
             }
-            '+' if at == 0 => {}
-            ' ' | '-' | '.' | '(' | ')' | '/' if separators < 2 => separators += 1,
-            _ => break,
         }
-        if digits.len() > 19 {
-            return None;
+        number.goes_on = text[number.length..].chars().next().is_some_and(char::is_alphanumeric);
+        if !number.goes_on {
+            number.ends.push((number.length, number.count));
         }
+        (number.count > 0).then_some(number)
     }
-    (end > 0).then_some((end, digits))
+
+    /// The length of the card number that it begins with.
+    fn card(&self) -> Option<usize> {
+        let fits = |(_, count): &&(usize, usize)| (13..=19).contains(count) && luhn(&self.digits[..*count]);
+        self.ends.iter().rev().find(fits).map(|(end, _)| *end)
+    }
 }
 
 /// The check digit of ISO/IEC 7812.

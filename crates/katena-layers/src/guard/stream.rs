@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt as _, stream};
 use katena_core::{ChatEvent, ChatStream, Context, Error, Part, PartKind, Result};
 
-use super::chat::{check_part, check_response};
+use super::chat::check_part;
 use super::{Check, apply};
 
 struct State {
@@ -17,6 +17,8 @@ struct State {
     window: Option<usize>,
     parts: HashMap<usize, Held>,
     ready: VecDeque<ChatEvent>,
+    /// The parts that are complete, as they went out.
+    ended: HashMap<usize, Part>,
     /// Some part was changed.
     changed: bool,
 }
@@ -50,6 +52,7 @@ pub(super) fn guarded(
         window,
         parts: HashMap::new(),
         ready: VecDeque::new(),
+        ended: HashMap::new(),
         changed: false,
     };
     stream::unfold(state, |mut state| async move {
@@ -87,7 +90,16 @@ impl State {
                 self.end(part, held, value).await?;
             }
             ChatEvent::Finished(mut response) => {
-                check_response(&self.checks, &mut response, &self.context).await?;
+                for (n, part) in response.message.parts.iter_mut().enumerate() {
+                    // The verdict was given; a check that asks a model might give another one now.
+                    match self.ended.remove(&n) {
+                        Some(seen) => *part = seen,
+                        None => {
+                            let changed = check_part(&self.checks, "output", part, &self.context).await?;
+                            self.changed |= changed;
+                        }
+                    }
+                }
                 if self.changed {
                     response.raw = None;
                     response.logprobs = None;
@@ -145,6 +157,7 @@ impl State {
         if !rest.is_empty() && value.kind() != PartKind::Other {
             self.ready.push_back(ChatEvent::delta(part, rest));
         }
+        self.ended.insert(part, value.clone());
         self.ready.push_back(ChatEvent::end(part, value));
         Ok(())
     }

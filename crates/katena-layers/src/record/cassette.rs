@@ -48,6 +48,9 @@ pub(super) struct Entry {
 pub(super) struct Asked {
     pub(super) kind: &'static str,
     pub(super) component: Value,
+    /// As it is written.
+    written: Value,
+    /// As it is read again: numbers may lose their last bit on the way.
     pub(super) request: Value,
 }
 
@@ -132,7 +135,8 @@ impl Cassette {
     /// A request as it is written and looked for.
     pub(super) fn asked(&self, kind: &'static str, component: Value, mut request: Value) -> Asked {
         self.redaction.value(&mut request);
-        Asked { kind, component, request }
+        let read = serde_json::from_str(&request.to_string());
+        Asked { kind, component, request: read.unwrap_or_else(|_| request.clone()), written: request }
     }
 
     /// The next recording of this request.
@@ -167,8 +171,8 @@ impl Cassette {
             error.message = self.redaction.text(&error.message);
         }
         let key = asked.key();
-        let Asked { kind, component, request } = asked;
-        let entry = Entry { kind: kind.to_owned(), component, request, reply, cut };
+        let Asked { kind, component, written, .. } = asked;
+        let entry = Entry { kind: kind.to_owned(), component, request: written, reply, cut };
         let mut tape = self.tape();
         *tape.given.entry(key.clone()).or_default() += 1;
         tape.push(key, entry);

@@ -87,11 +87,17 @@ async fn a_missing_request_names_the_nearest_difference() {
     let model = EchoChat::new().layer(record.clone());
     model.generate(&ask("far away").with_max_tokens(1).with_seed(1)).await.unwrap();
     model.generate(&ask("near").with_temperature(0.5)).await.unwrap();
+    for n in 0..200 {
+        model.generate(&ask("near").with_temperature(n as f32 * 0.007 + 5.0)).await.unwrap();
+    }
     record.save().unwrap();
     let model = EchoChat::new().layer(Replay::open(&path).unwrap());
     let error = model.generate(&ask("near").with_temperature(0.25)).await.unwrap_err();
     let nearest = error.context("nearest").unwrap();
     assert_eq!(nearest, "1 difference(s), first: request.temperature was 0.5, is 0.25");
+    for n in 0..200 {
+        model.generate(&ask("near").with_temperature(n as f32 * 0.007 + 5.0)).await.unwrap();
+    }
     let other = nobody().layer(Replay::open(&path).unwrap());
     let error = other.generate(&ask("near").with_temperature(0.5)).await.unwrap_err();
     assert!(error.context("nearest").unwrap().contains("component.model was \"echo\", is \"scripted\""));
