@@ -125,7 +125,7 @@ impl AzureOpenAi {
             _ => None,
         };
         link.endpoint = endpoint;
-        link.tokens = self.tokens.clone();
+        link.tokens.clone_from(&self.tokens);
         Ok(if self.proxy == FromEnv::Yes { link.with_env_proxy() } else { link })
     }
 

@@ -121,7 +121,10 @@ async fn entra(lasts: u64) -> (Server, Arc<AtomicUsize>) {
     let fetched = count.clone();
     let server = Server::start(move |_| {
         let n = fetched.fetch_add(1, Ordering::SeqCst) + 1;
-        Reply::json(json!({"token_type": "Bearer", "expires_in": lasts, "access_token": format!("token-{n}")}).to_string())
+        Reply::json(
+            json!({"token_type": "Bearer", "expires_in": lasts, "access_token": format!("token-{n}")})
+                .to_string(),
+        )
     })
     .await;
     (server, count)
@@ -165,8 +168,7 @@ async fn a_token_is_fetched_once_and_sent_as_bearer() {
 async fn an_old_token_is_replaced() {
     // Within the last five minutes of its life a token is replaced.
     let (authority, count) = entra(60).await;
-    let tokens =
-        EntraToken::client_secret("t", "app", KEY).unwrap().with_authority(&authority.url).unwrap();
+    let tokens = EntraToken::client_secret("t", "app", KEY).unwrap().with_authority(&authority.url).unwrap();
     assert_eq!(tokens.token().await.unwrap().expose(), "token-1");
     assert_eq!(tokens.token().await.unwrap().expose(), "token-2");
     assert_eq!(count.load(Ordering::SeqCst), 2);
@@ -174,10 +176,10 @@ async fn an_old_token_is_replaced() {
 
 #[tokio::test]
 async fn credentials_that_are_refused_say_so_without_the_secret() {
-    let words = json!({"error": "invalid_client", "error_description": format!("AADSTS7000215: bad secret {KEY}")});
+    let words =
+        json!({"error": "invalid_client", "error_description": format!("AADSTS7000215: bad secret {KEY}")});
     let authority = Server::always(Reply::new(401, "application/json", words.to_string())).await;
-    let tokens =
-        EntraToken::client_secret("t", "app", KEY).unwrap().with_authority(&authority.url).unwrap();
+    let tokens = EntraToken::client_secret("t", "app", KEY).unwrap().with_authority(&authority.url).unwrap();
     let azure = AzureOpenAi::new("https://example.openai.azure.com").with_token_source(Arc::new(tokens));
     let error = OpenAiChat::azure(&azure, "d").unwrap().generate(&ask()).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Unauthenticated, Some(401)));
@@ -191,17 +193,17 @@ async fn an_apps_managed_identity_is_asked_by_its_header() {
     let server = Server::always(Reply::json(reply.to_string())).await;
     let url = format!("{}/msi/token", server.url);
     let vars = [("IDENTITY_ENDPOINT", url.as_str()), ("IDENTITY_HEADER", KEY), ("AZURE_CLIENT_ID", "mine")];
-    let tokens = EntraToken::from_lookup(|name| {
-        vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
-    })
-    .unwrap();
+    let tokens =
+        EntraToken::from_lookup(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+            .unwrap();
     for _ in 0..2 {
         assert_eq!(tokens.token().await.unwrap().expose(), "t");
     }
     let seen = server.requests();
     assert_eq!((seen.len(), seen[0].method.as_str()), (1, "GET"));
     assert_eq!(seen[0].headers["x-identity-header"], KEY);
-    let want = "/msi/token?api-version=2019-08-01&resource=https%3A%2F%2Fcognitiveservices.azure.com&client_id=mine";
+    let want =
+        "/msi/token?api-version=2019-08-01&resource=https%3A%2F%2Fcognitiveservices.azure.com&client_id=mine";
     assert_eq!(seen[0].path, want);
 }
 

@@ -83,7 +83,8 @@ fn answer(body: &Value) -> (Value, &'static str, usize) {
             Some(json!({"token": word, "logprob": -0.1, "top_logprobs": top}))
         })
         .collect();
-    let content = json!({"type": "output_text", "text": said.concat(), "annotations": [], "logprobs": logprobs});
+    let content =
+        json!({"type": "output_text", "text": said.concat(), "annotations": [], "logprobs": logprobs});
     let message = json!({"type": "message", "id": "msg_1", "role": "assistant", "content": [content]});
     let status = if said.len() < words.len() { "incomplete" } else { "completed" };
     // Counted as if the model had not thought, so that the tokens of the text are all there are.

@@ -219,7 +219,7 @@ fn reasoning_is_asked_for_in_each_form() {
 #[test]
 fn earlier_reasoning_goes_back_in_the_servers_form() {
     let details = json!([{"type": "reasoning.text", "text": "hm", "signature": "s", "index": 0}]);
-    let own = json!({"vendor": "openai", "reasoning_details": details}).to_string();
+    let own = format!("openai:{}", json!({ "reasoning_details": details }));
     let message = |signature: Option<&str>| {
         let reasoning = Part::Reasoning { text: "hm".into(), signature: signature.map(Into::into) };
         ChatRequest::new([Message::new(Role::Assistant, vec![reasoning, Part::text("a")])])
@@ -239,7 +239,7 @@ fn earlier_reasoning_goes_back_in_the_servers_form() {
     assert_eq!(sent(ReasoningBack::Details, Some(&own)), base(json!({"reasoning_details": details})));
     assert_eq!(sent(ReasoningBack::Details, None), base(json!({"reasoning": "hm"})));
     let other = own.replace("openai", "other");
-    for signature in [other.as_str(), "{}", "EqQB=="] {
+    for signature in [other.as_str(), "openai:", "EqQB=="] {
         assert_eq!(sent(ReasoningBack::Details, Some(signature)), base(json!({})), "{signature}");
     }
 }

@@ -46,9 +46,10 @@ impl Details {
         self.0.iter().filter_map(text_of).collect::<Vec<_>>().join("\n\n")
     }
 
-    /// The signature that holds them; `None` if there are none.
+    /// The signature that holds them: the vendor's name, a colon, and the list. The signatures of other vendors, being
+    /// base64, have no colon. `None` if there are none.
     pub(super) fn signature(&self, vendor: &str) -> Option<String> {
-        (!self.is_empty()).then(|| json!({"vendor": vendor, DETAILS: self.0}).to_string())
+        (!self.is_empty()).then(|| format!("{vendor}:{}", json!({ DETAILS: self.0 })))
     }
 }
 
@@ -75,13 +76,8 @@ fn grow(known: &mut Value, piece: Value) {
 }
 
 fn signed(signature: &str, vendor: &str) -> Option<Vec<Value>> {
-    if !signature.starts_with('{') {
-        return None;
-    }
-    let mut value: Value = serde_json::from_str(signature).ok()?;
-    if value.get("vendor").and_then(Value::as_str) != Some(vendor) {
-        return None;
-    }
+    let text = signature.strip_prefix(vendor)?.strip_prefix(':')?;
+    let mut value: Value = serde_json::from_str(text).ok()?;
     match value.get_mut(DETAILS).map(Value::take) {
         Some(Value::Array(list)) => Some(list),
         _ => None,

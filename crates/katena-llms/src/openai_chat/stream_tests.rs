@@ -267,3 +267,46 @@ fn random_chunks_never_break_the_law() {
     assert!(good > 100, "{good}");
     assert_eq!(law, 0, "the decoder broke the accumulator's law");
 }
+
+#[test]
+fn signed_reasoning_stays_open_until_its_signature_is_there() {
+    let detail = |more: Value| {
+        let mut piece = json!({"type": "reasoning.text", "index": 0, "format": "f"});
+        piece.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        delta(json!({ "reasoning_details": [piece] }))
+    };
+    let encrypted = json!({"type": "reasoning.encrypted", "index": 1, "id": "rs_1", "data": "e"});
+    let response = run(&[
+        detail(json!({"text": "Let me "})),
+        detail(json!({"text": "think.", "signature": null})),
+        delta(json!({"content": "Hi"})),
+        detail(json!({"signature": "sig"})),
+        call(json!(0), json!("a"), json!("f"), "{}"),
+        delta(json!({ "reasoning_details": [encrypted] })),
+        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}),
+    ])
+    .unwrap();
+    let [Part::Reasoning { text, signature: Some(signature) }, Part::Text { .. }, Part::ToolCall(_)] =
+        response.message.parts.as_slice()
+    else {
+        panic!("{:?}", response.message)
+    };
+    assert_eq!(text, "Let me think.");
+    let whole = json!({"type": "reasoning.text", "index": 0, "format": "f", "text": "Let me think.", "signature": "sig"});
+    let want = json!({"reasoning_details": [whole, encrypted]});
+    assert_eq!(serde_json::from_str::<Value>(signature.strip_prefix("openai:").unwrap()).unwrap(), want);
+    // Encrypted reasoning alone is a part without words.
+    let response =
+        run(&[delta(json!({"content": "Hi"})), delta(json!({ "reasoning_details": [encrypted] }))]).unwrap();
+    assert!(
+        matches!(&response.message.parts[1], Part::Reasoning { text, signature: Some(_) } if text.is_empty())
+    );
+    assert_eq!(response.text(), "Hi");
+}
+
+#[test]
+fn an_empty_call_of_the_old_form_is_none() {
+    let response =
+        run(&[delta(json!({"content": "Hi", "function_call": {"name": "", "arguments": ""}}))]).unwrap();
+    assert_eq!(response.message.parts, [Part::text("Hi")]);
+}

@@ -94,3 +94,38 @@ fn half_characters_are_mended_and_whole_ones_kept() {
     assert!(parse::<Value>(r#"{"c":"\ud83d"#).is_err());
     assert!(parse::<Value>("\\").is_err());
 }
+
+#[test]
+fn counts_by_every_name() {
+    let usage = |usage: Value| {
+        let raw = json!({"choices": [{"message": {"content": "x"}}], "usage": usage});
+        decode(raw).unwrap().usage
+    };
+    let base = |more: Value| {
+        let mut value = json!({"prompt_tokens": 10, "completion_tokens": 5});
+        value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        usage(value)
+    };
+    let cached = Usage::new(10, 5).with_cached_tokens(4);
+    assert_eq!(base(json!({"prompt_tokens_details": {"cached_tokens": 4}})), cached);
+    assert_eq!(base(json!({"prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 6})), cached);
+    assert_eq!(base(json!({"num_cached_tokens": 4})), cached);
+    assert_eq!(base(json!({"cache_read_input_tokens": 4, "prompt_tokens_details": null})), cached);
+    let written = Usage::new(10, 5).with_cache_write_tokens(3);
+    assert_eq!(base(json!({"prompt_tokens_details": {"cache_write_tokens": 3}})), written);
+    assert_eq!(base(json!({"cache_creation_input_tokens": 3})), written);
+    assert_eq!(base(json!({"reasoning_tokens": 2})), Usage::new(10, 5).with_reasoning_tokens(2));
+    assert_eq!(usage(json!(null)), Usage::default());
+}
+
+#[test]
+fn signed_reasoning_and_an_empty_call_of_the_old_form() {
+    let details =
+        json!([{"type": "reasoning.summary", "summary": "hm"}, {"type": "reasoning.encrypted", "data": "e"}]);
+    let message = json!({"content": "Hi", "reasoning_details": details, "function_call": {"name": "", "arguments": ""}});
+    let response = decode(json!({"choices": [{"message": message, "finish_reason": ""}]})).unwrap();
+    let signature = format!("openai:{}", json!({ "reasoning_details": details }));
+    let reasoning = Part::Reasoning { text: "hm".into(), signature: Some(signature) };
+    assert_eq!(response.message.parts, [reasoning, Part::text("Hi")]);
+    assert_eq!((response.finish, response.finish_raw), (FinishReason::Stop, None));
+}

@@ -1,9 +1,12 @@
 use std::path::Path;
 
-use katena_core::{CachePoint, ChatCapabilities, Effort, ErrorKind, PromptCache, Reasoning, ToolCall};
+use katena_core::{
+    CachePoint, ChatCapabilities, Effort, ErrorKind, Media, Message, Part, PromptCache, Reasoning, ToolCall,
+    ToolResult,
+};
 
 use super::*;
-use crate::openai_responses::{decode_response, everything};
+use crate::openai_responses::{decode_response, everything, items};
 
 fn info() -> ModelInfo {
     ModelInfo::new("openai", "m").with_capabilities(everything())
@@ -147,6 +150,27 @@ fn what_a_reply_holds_goes_back_unchanged_and_in_order() {
     let request = ChatRequest::new([Message::user("x"), thought]);
     let body = body(&request, &elsewhere, &Settings::default(), Reply::Whole).unwrap();
     assert_eq!(body.input.len(), 2);
+}
+
+#[test]
+fn what_parts_have_no_place_for_goes_back_too() {
+    let output = json!([
+        {"type": "message", "id": "msg_1", "role": "assistant", "phase": "commentary",
+            "content": [{"type": "output_text", "text": "Let me see."}]},
+        {"type": "function_call", "call_id": "c1", "name": "f", "namespace": "n", "arguments": "{}"},
+        {"type": "message", "id": "msg_2", "role": "assistant", "phase": "final_answer",
+            "content": [{"type": "output_text", "text": "So."}]},
+        {"type": "message", "id": "msg_3", "role": "assistant", "content": [{"type": "output_text", "text": "Bye."}]},
+    ]);
+    let answer = decode_response(json!({"output": output}), "openai").unwrap().message;
+    assert_eq!(answer.text(), "Let me see.So.Bye.");
+    let back = encode(&ChatRequest::new([Message::user("x"), answer]))["input"].clone();
+    let words = |n: usize| (back[n]["phase"].as_str(), back[n]["namespace"].as_str());
+    assert_eq!(
+        (words(1), words(2), words(3)),
+        ((Some("commentary"), None), (None, Some("n")), (Some("final_answer"), None))
+    );
+    assert_eq!(back[1]["content"], "Let me see.");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Output items and the parts of a message that they are, and the way back.
 
 use katena_core::{Part, TokenLogprob, ToolCall};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::openai_shared::logprobs;
 
@@ -73,19 +73,35 @@ pub(super) fn reasoning_text(item: &Value) -> String {
     if content.is_empty() { joined("summary") } else { content }
 }
 
-/// The signature of a reasoning item: the vendor and the item itself, so that it can go back unchanged.
+/// Fields of messages and calls that parts have no place for, and that the server wants back.
+const KEPT: [&str; 2] = ["phase", "namespace"];
+
+/// The signature of a reasoning item: the vendor's name, a colon, and the item itself, so that it can go back unchanged.
+/// The signatures of other vendors, being base64, have no colon.
 pub(super) fn signature(item: &Value, vendor: &str) -> String {
-    json!({"vendor": vendor, "item": item}).to_string()
+    format!("{vendor}:{item}")
 }
 
-/// The item that a signature of this vendor holds.
+/// The item that a signature of this vendor holds: reasoning, or what [`carrier`] made of the item after it.
 pub(super) fn signed(signature: &str, vendor: &str) -> Option<Value> {
-    if !signature.starts_with('{') {
+    let text = signature.strip_prefix(vendor)?.strip_prefix(':')?;
+    serde_json::from_str(text).ok().filter(Value::is_object)
+}
+
+/// Reasoning without words that goes before a message or call and carries what these have no place for. Other vendors
+/// leave it out.
+pub(super) fn carrier(item: &Value, vendor: &str) -> Option<Part> {
+    let kept = KEPT.iter().filter_map(|key| {
+        let value = item.get(*key).filter(|v| !v.is_null())?;
+        Some(((*key).to_owned(), value.clone()))
+    });
+    let mut fields: Map<String, Value> = kept.collect();
+    if fields.is_empty() || !matches!(kind(item), Kind::Message | Kind::Call) {
         return None;
     }
-    let mut value: Value = serde_json::from_str(signature).ok()?;
-    let item = value.get_mut("item").map(Value::take)?;
-    (text_of(&value, "vendor") == vendor && kind(&item) == Kind::Reasoning).then_some(item)
+    fields.insert("type".into(), item.get("type").cloned().unwrap_or_else(|| json!("message")));
+    let signature = signature(&Value::Object(fields), vendor);
+    Some(Part::Reasoning { text: String::new(), signature: Some(signature) })
 }
 
 /// The arguments' JSON text; some servers send the object itself.
@@ -120,7 +136,7 @@ pub(super) fn parts(item: Value, vendor: &str) -> Option<Vec<Part>> {
     let opaque = |value: Value| Part::Opaque { vendor: vendor.to_owned(), value };
     Some(match kind(&item) {
         Kind::Message => {
-            let mut parts: Vec<Part> = pieces(&item)
+            let told: Vec<Part> = pieces(&item)
                 .into_iter()
                 .filter_map(|piece| match piece {
                     Piece::Text("") | Piece::Refusal("") => None,
@@ -129,6 +145,8 @@ pub(super) fn parts(item: Value, vendor: &str) -> Option<Vec<Part>> {
                     Piece::Other(value) => Some(opaque(value.clone())),
                 })
                 .collect();
+            let carrier = carrier(&item, vendor).filter(|_| !told.is_empty());
+            let mut parts: Vec<Part> = carrier.into_iter().chain(told).collect();
             parts.extend(annotations(&item, vendor));
             parts
         }
@@ -141,7 +159,8 @@ pub(super) fn parts(item: Value, vendor: &str) -> Option<Vec<Part>> {
             if name.is_empty() {
                 return None;
             }
-            vec![Part::ToolCall(ToolCall::new(call_id(&item), name, arguments(&item)))]
+            let call = ToolCall::new(call_id(&item), name, arguments(&item));
+            carrier(&item, vendor).into_iter().chain([Part::ToolCall(call)]).collect()
         }
         Kind::Other => vec![opaque(item)],
     })

@@ -4,6 +4,7 @@
 mod batch;
 mod encode;
 mod items;
+mod messages;
 mod stream;
 mod wire;
 

@@ -216,6 +216,9 @@ impl ResponsesStreamDecoder {
     fn added(&mut self, item: &Value, index: Option<u64>) -> Result<usize> {
         let id = text_of(item, "id");
         self.parts.spend(id.len())?;
+        if let Some(carrier) = items::carrier(item, &self.vendor) {
+            self.parts.whole(carrier, 0)?;
+        }
         let growing = match items::kind(item) {
             Kind::Message => Growing::Message(Vec::new()),
             Kind::Reasoning => Growing::Reasoning(self.parts.begin(PartKind::Reasoning)?, None),

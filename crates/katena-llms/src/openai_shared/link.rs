@@ -22,7 +22,10 @@ pub(crate) struct Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("endpoint", &self.endpoint).field("tokens", &self.tokens).finish()
+        f.debug_struct("Link")
+            .field("endpoint", &self.endpoint)
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
     }
 }
 
