@@ -36,6 +36,7 @@ impl Answer for EmbedResponse {
     }
 }
 impl<T: Send> Answer for Vec<T> {}
+impl<T: Send> Answer for Option<T> {}
 impl Answer for () {}
 impl Answer for u64 {}
 impl Answer for ToolOutput {}
@@ -90,6 +91,19 @@ pub(crate) trait Around: fmt::Debug + Send + Sync + 'static {
         T: Answer,
         F: Future<Output = Result<T>> + Send;
 
+    /// Makes a call that must not be made twice.
+    fn once<T, F>(
+        &self,
+        call: Call<'_>,
+        attempt: impl FnMut() -> F + Send,
+    ) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Answer,
+        F: Future<Output = Result<T>> + Send,
+    {
+        self.call(call, attempt)
+    }
+
     /// Opens a stream by `attempt`.
     fn stream<F>(
         &self,
@@ -103,8 +117,8 @@ pub(crate) trait Around: fmt::Debug + Send + Sync + 'static {
 /// A component under a layer.
 #[derive(Debug)]
 pub(crate) struct Wrapped<L, S: ?Sized> {
-    layer: L,
-    inner: Arc<S>,
+    pub(crate) layer: L,
+    pub(crate) inner: Arc<S>,
 }
 
 impl<L, S: ?Sized> Wrapped<L, S> {
@@ -145,7 +159,7 @@ impl<L: Around> Embedder for Wrapped<L, dyn Embedder> {
 }
 
 /// Gives a request away: a copy if there may be another try, else the thing itself.
-fn give<L: Around, R: Clone + Default>(request: &mut R) -> R {
+pub(crate) fn give<L: Around, R: Clone + Default>(request: &mut R) -> R {
     if L::REPEATS { request.clone() } else { std::mem::take(request) }
 }
 
@@ -200,6 +214,10 @@ impl<L: Around> Retriever for Wrapped<L, dyn Retriever> {
     }
 }
 
+fn give_call<L: Around>(call: &mut ToolCall) -> ToolCall {
+    if L::REPEATS { call.clone() } else { std::mem::replace(call, ToolCall::new("", "", "")) }
+}
+
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<L: Around> Tool for Wrapped<L, dyn Tool> {
@@ -208,7 +226,8 @@ impl<L: Around> Tool for Wrapped<L, dyn Tool> {
     }
     async fn call(&self, call: ToolCall, run: &Run) -> Result<ToolOutput> {
         let around = Call { context: run.context(), weight: self.layer.weigh(Asked::Other) };
-        self.layer.call(around, || self.inner.call(call.clone(), run)).await
+        let mut given = call;
+        self.layer.call(around, || self.inner.call(give_call::<L>(&mut given), run)).await
     }
 }
 

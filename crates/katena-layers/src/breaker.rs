@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use katena_core::{
-    ChatEvent, ChatModel, ChatStream, Context, Embedder, Error, ErrorKind, Layer, Reranker, Result,
-    Retriever, Tool, VectorStore,
+    ChatEvent, ChatHistory, ChatModel, ChatStream, Context, Embedder, Error, ErrorKind, Layer, Memory,
+    RecordStore, Reranker, Result, Retriever, Tool, VectorStore,
 };
 
 use crate::around::{Answer, Around, Call, Wrapped, is_own_refusal};
@@ -127,7 +127,7 @@ macro_rules! breaks {
         }
     )+};
 }
-breaks!(ChatModel, Embedder, Reranker, VectorStore, Retriever, Tool);
+breaks!(ChatModel, Embedder, Reranker, VectorStore, Retriever, Tool, ChatHistory, Memory, RecordStore);
 
 const SLOTS: usize = 10;
 

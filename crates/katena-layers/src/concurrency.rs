@@ -73,7 +73,7 @@ impl Concurrency {
 }
 
 with_clock!(Concurrency);
-layer_for!(Concurrency: ChatModel, Embedder, Reranker, VectorStore, Retriever, Tool);
+layer_for!(Concurrency: ChatModel, Embedder, Reranker, VectorStore, Retriever, Tool, ChatHistory, Memory, RecordStore);
 
 /// Held for its drop.
 struct Held(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);

@@ -20,17 +20,17 @@
 //!
 //! | layer | why there |
 //! |---|---|
-//! | `Trace` | sees the call as the caller does: with its waits, its retries and its price |
-//! | `Guard` | what it redacts is in no cache, ledger, recording or vendor's log; a new rule holds for old cached answers too |
-//! | `Cache` | a hit costs nothing, takes no permit and is no tokens a minute |
-//! | `Meter` | counts what was paid for, which a cache hit is not; a budget that is spent refuses before anything is waited for |
+//! | [`Trace`] | sees the call as the caller does: with its waits, its retries and its price |
+//! | [`Guard`] | what it redacts is in no cache, ledger, recording or vendor's log; a new rule holds for old cached answers too |
+//! | [`Cache`] | a hit costs nothing, takes no permit and is no tokens a minute |
+//! | [`Meter`] | counts what was paid for, which a cache hit is not; a budget that is spent refuses before anything is waited for |
 //! | [`Fallback`] | each vendor below it has limits, a breaker and retries of its own; the answer that comes up names who gave it, for the meter |
 //! | [`CircuitBreaker`] | outside `Retry`: a vendor known to be down is not tried again and again, and the fallback moves on at once |
 //! | [`Retry`] | outside the limits: each try counts as a request, and no permit is held while waiting for the next |
 //! | [`RateLimit`] | outside `Concurrency`: who waits for the next minute holds no permit that another key could use |
 //! | [`Concurrency`] | next to the call, so that waiting for a permit is not counted as the vendor's slowness |
 //! | [`Timeout`] | limits one try; all tries together are limited by the context's deadline, which `Retry` and every wait keep |
-//! | `Record` | writes what the vendor said, once a try |
+//! | [`Record`] | writes what the vendor said, once a try |
 //!
 //! Two rules follow from it. Whatever repeats a call stands outside what counts calls. Whatever waits stands outside what
 //! holds something scarce.
@@ -41,6 +41,7 @@
 //! wait is an error of kind `Config`, not a panic; a call that needs no wait needs no runtime.
 
 mod around;
+mod around_storage;
 mod bounded;
 mod breaker;
 mod cache;

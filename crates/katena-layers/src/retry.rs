@@ -34,7 +34,8 @@ pub enum LongHint {
 /// - [`ChatResponse::attempts`](katena_core::ChatResponse::attempts) says how many tries it took; the last error says it
 ///   under `attempts` in its context.
 /// - Tools are called again only with [`with_tools`](Retry::with_tools): a call may have had its effect. Writing the same
-///   records again changes nothing; the number that a repeated `delete` gives may leave out what the first try deleted.
+///   records again changes nothing; the number that a repeated `delete` gives may leave out what the first try deleted. A
+///   history's `append` and a memory's `record` are made once.
 ///
 /// ```
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -197,7 +198,7 @@ impl Retry {
 }
 
 with_clock!(Retry);
-layer_for!(Retry: ChatModel, Embedder, Reranker, VectorStore, Retriever);
+layer_for!(Retry: ChatModel, Embedder, Reranker, VectorStore, Retriever, ChatHistory, Memory, RecordStore);
 
 impl Layer<dyn Tool> for Retry {
     fn layer(&self, inner: Arc<dyn Tool>) -> Arc<dyn Tool> {
@@ -227,6 +228,14 @@ impl Around for Retry {
         let (mut answer, tries) = self.repeat(&call, attempt).await?;
         answer.tried_before(tries);
         Ok(answer)
+    }
+
+    async fn once<T, F>(&self, _: Call<'_>, mut attempt: impl FnMut() -> F + Send) -> Result<T>
+    where
+        T: Answer,
+        F: Future<Output = Result<T>> + Send,
+    {
+        attempt().await
     }
 
     async fn stream<F>(&self, call: Call<'_>, mut attempt: impl FnMut() -> F + Send) -> Result<ChatStream>

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 use futures_util::{FutureExt as _, StreamExt as _};
 use katena_core::fake::{EchoChat, FlakyChat, ScriptedChat};
 use katena_core::{
-    ChatModel, ChatModelExt as _, ChatRequest, Clock, Context, ErrorKind, FnTool, ManualClock, Message, Run,
-    ToolCall,
+    ChatHistory, ChatHistoryExt as _, ChatModel, ChatModelExt as _, ChatRequest, Clock, Context, ErrorKind,
+    FnTool, ManualClock, Message, Run, ToolCall,
 };
 use serde_json::Value;
 
@@ -166,6 +166,51 @@ fn tools_are_called_again_only_if_asked() {
     calls.store(0, std::sync::atomic::Ordering::SeqCst);
     let output = run(&manual, retry.with_tools().layer(tool()).call(call, &Run::new())).0.unwrap();
     assert_eq!(output.text(), "done");
+}
+
+/// Fails each method once.
+#[derive(Debug, Default)]
+struct FlakyHistory(katena_core::fake::InMemoryHistory, Mutex<Vec<&'static str>>);
+
+impl FlakyHistory {
+    fn fails(&self, method: &'static str) -> Result<()> {
+        let mut seen = self.1.lock().unwrap();
+        let first = !seen.contains(&method);
+        seen.push(method);
+        if first { Err(busy()) } else { Ok(()) }
+    }
+}
+
+#[async_trait::async_trait]
+impl ChatHistory for FlakyHistory {
+    async fn messages(&self, session: &str) -> Result<Vec<Message>> {
+        self.fails("messages")?;
+        self.0.messages(session).await
+    }
+    async fn append(&self, session: &str, messages: Vec<Message>) -> Result<()> {
+        self.0.append(session, messages).await?;
+        self.fails("append")
+    }
+    async fn replace(&self, session: &str, messages: Vec<Message>) -> Result<()> {
+        self.fails("replace")?;
+        self.0.replace(session, messages).await
+    }
+    async fn clear(&self, session: &str) -> Result<()> {
+        self.fails("clear")?;
+        self.0.clear(session).await
+    }
+}
+
+#[test]
+fn a_history_appends_once_and_the_rest_is_tried_again() {
+    let (manual, clock) = clock();
+    let history = FlakyHistory::default().layer(Retry::default().with_clock(clock));
+    let turn = || vec![Message::user("hello")];
+    assert!(run(&manual, history.append("s", turn())).0.is_err(), "it may have been kept, and was");
+    assert_eq!(run(&manual, history.messages("s")).0.unwrap(), turn());
+    run(&manual, history.replace("s", [turn(), turn()].concat())).0.unwrap();
+    assert_eq!(run(&manual, history.messages("s")).0.unwrap().len(), 2);
+    run(&manual, history.clear("s")).0.unwrap();
 }
 
 #[test]

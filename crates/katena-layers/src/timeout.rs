@@ -96,7 +96,7 @@ impl Timeout {
 }
 
 with_clock!(Timeout);
-layer_for!(Timeout: ChatModel, Embedder, Reranker, VectorStore, Retriever, Tool);
+layer_for!(Timeout: ChatModel, Embedder, Reranker, VectorStore, Retriever, Tool, ChatHistory, Memory, RecordStore);
 
 fn too_slow(what: &str, limit: Duration) -> Error {
     Error::new(ErrorKind::Timeout, format!("{what} within {} s", limit.as_secs_f64()))

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use katena_core::fake::{EchoChat, HashEmbedder};
+use katena_core::fake::{EchoChat, HashEmbedder, InMemoryHistory, InMemoryRecords};
 use katena_core::{
-    ChatModel, CountRequest, DeleteRequest, Document, Embedder, Error, Filter, FnTool, GetRequest, Layer,
-    Metric, Query, Record, RecordStore, RerankRequest, Reranker, Result, Retriever, Run, Scored, Selector,
-    StoreInfo, Tool, UpsertRequest, VectorQuery, VectorStore,
+    ChatHistory, ChatModel, CountRequest, DeleteRequest, Document, Embedder, Error, Filter, FnTool,
+    GetRequest, Layer, Metric, Query, Record, RecordStore, RerankRequest, Reranker, Result, Retriever, Run,
+    Scored, Selector, StoreInfo, Tool, UpsertRequest, VectorQuery, VectorStore,
 };
 use katena_layers::{CircuitBreaker, Concurrency, Fallback, PerMinute, RateLimit, Retry, Timeout};
 
@@ -175,6 +175,31 @@ fn tool() -> Arc<dyn Tool> {
     Arc::new(FnTool::new("add", "Adds.", sum))
 }
 
+fn history() -> Arc<dyn ChatHistory> {
+    Arc::new(InMemoryHistory::new())
+}
+fn records() -> Arc<dyn RecordStore> {
+    Arc::new(InMemoryRecords::new())
+}
+
+/// The suites of what is only stored.
+macro_rules! storage_suites {
+    ($($name:ident: $layer:expr;)+) => {$(
+        mod $name {
+            use super::*;
+            katena_testkit::chat_history_contract!(a_history, async { $layer.layer(history()) });
+            katena_testkit::record_store_contract!(a_record_store, async { $layer.layer(records()) });
+        }
+    )+};
+}
+
+storage_suites! {
+    retry_of_storage: Retry::default();
+    timeout_of_storage: Timeout::default();
+    concurrency_of_storage: Concurrency::new(2);
+    circuit_breaker_of_storage: CircuitBreaker::default();
+}
+
 /// All suites that make sense under a layer, which is made anew for each test.
 macro_rules! suites {
     ($($name:ident: $layer:expr;)+) => {$(
@@ -196,6 +221,7 @@ suites! {
     rate_limit: RateLimit::new(PerMinute::requests(100_000).with_tokens(10_000_000)).with_key_label("tenant");
     concurrency: Concurrency::new(2);
     circuit_breaker: CircuitBreaker::default();
+    trace: katena_layers::Trace::new();
 }
 
 mod fallback {

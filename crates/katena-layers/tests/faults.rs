@@ -16,7 +16,10 @@ use katena_core::{
     Layer, Message, Query, RerankRequest, Reranker, Result, Retriever, Run, Source, Tool, ToolCall,
     VectorQuery, VectorStore,
 };
-use katena_layers::{CircuitBreaker, Concurrency, Fallback, PerMinute, RateLimit, Retry, Timeout};
+use katena_layers::{
+    Cache, CircuitBreaker, Concurrency, DenyWords, Fallback, Guard, MaxLength, MemoryLedger, Meter,
+    PerMinute, RateLimit, Record, Retry, Timeout, Trace,
+};
 use support::SimClock;
 use support::server::{Arrival, Faults, Outcome, Server, answer_to};
 
@@ -100,6 +103,17 @@ impl Kinds {
             _ => Ok((self.tool.call(ToolCall::new(text, "flaky", "{}"), &Run::new()).await?.text(), None)),
         }
     }
+}
+
+/// Puts a layer around those kinds that it is for.
+macro_rules! around {
+    ($kinds:ident, $layer:expr, $($name:ident)+) => {
+        { $($kinds.$name = $layer.layer($kinds.$name.clone());)+ }
+    };
+}
+
+fn guard() -> Guard {
+    Guard::new().with_input(MaxLength::new(1000)).with_output(DenyWords::new(["forbidden"]))
 }
 
 fn is_tool(id: u32) -> bool {
@@ -272,12 +286,78 @@ fn all_layers_together() {
     let stack = |server: &Server| {
         Kinds::of(server).layer(&timeout).layer(&limit).layer(&rate).layer(&retry).layer(&breaker)
     };
-    let kinds = stack(&first).or(stack(&second), &clock);
+    let mut kinds = stack(&first).or(stack(&second), &clock);
+    let ledger = MemoryLedger::new();
+    around!(kinds, Meter::new(ledger.clone()), chat embedder reranker);
+    around!(kinds, Cache::new().with_clock(clock.shared()), chat embedder reranker retriever);
+    around!(kinds, guard(), chat embedder retriever tool);
+    around!(kinds, Trace::new().with_clock(clock.shared()), chat embedder reranker store retriever tool);
     let results = call_all(&clock, &kinds, &[&first, &second]);
     assert!(first.most_at_once() + second.most_at_once() <= 400 && limit.free() == 200);
+    let metered = (0..CALLS).filter(|id| id % 7 <= 4).count();
+    assert_eq!(ledger.all().len(), metered, "one entry a call, not one a try");
     // What is left: bad requests (1 %), streams cut after they had begun (1.7 %), tools, which are called once (1.3 %).
     assert!(results.ok > 9500, "{} are answered", results.ok);
     assert!(results.failed.iter().all(|(_, e)| e.is_temporary() || e.kind() == ErrorKind::InvalidInput));
+}
+
+#[test]
+fn cache_guard_trace_meter_and_record_lose_and_double_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for layer in ["cache", "guard", "trace", "meter", "record"] {
+        let (clock, server) = flaky(10);
+        let ledger = MemoryLedger::new();
+        let meter = Meter::new(ledger.clone());
+        let record = Record::new(dir.path().join("calls.jsonl"));
+        let mut kinds = Kinds::of(&server);
+        match layer {
+            "cache" => {
+                let cache = Cache::new().with_clock(clock.shared());
+                around!(kinds, cache, chat embedder reranker retriever tool);
+            }
+            "guard" => around!(kinds, guard(), chat embedder retriever tool),
+            "trace" => {
+                let trace = Trace::new().with_clock(clock.shared());
+                around!(kinds, trace, chat embedder reranker store retriever tool);
+            }
+            "meter" => around!(kinds, meter.named("flaky", "flaky"), chat embedder reranker),
+            _ => around!(kinds, record, chat embedder reranker retriever tool),
+        }
+        let results = call_all(&clock, &kinds, &[&server]);
+        let none_again = results.failed.iter().all(|(id, _)| server.by_id()[id].len() <= 2);
+        assert!(none_again && results.ok > 7500, "{layer}: {} are answered", results.ok);
+        if layer == "meter" {
+            let metered = (0..CALLS).filter(|id| id % 7 <= 4).count();
+            assert_eq!(ledger.all().len(), metered, "one entry a call, whatever became of it");
+        }
+    }
+}
+
+#[test]
+fn the_cache_asks_once_for_equal_calls() {
+    let (clock, server) = flaky(11);
+    let mut kinds = Kinds::of(&server);
+    let cache = Cache::new().with_clock(clock.shared());
+    around!(kinds, cache, chat);
+    // Four clients ask the same within a few milliseconds; ids of chats only.
+    let results = clock.run((0..CALLS).map(|n| {
+        let (kinds, clock, id) = (&kinds, &clock, n / 4 * 7 + 1 - n / 4 % 2);
+        async move {
+            clock.sleep(Duration::from_millis(7) * n).await;
+            (id, kinds.call(id).await)
+        }
+    }));
+    let by_id = server.by_id();
+    let delivered = |id| by_id[id].iter().filter(|a| a.outcome == Outcome::Delivered).count();
+    assert!(by_id.keys().all(|id| delivered(id) <= 1), "no answer was asked for twice");
+    for (id, result) in &results {
+        match result {
+            Ok((text, _)) => assert!(*text == answer_to(*id) && delivered(id) == 1),
+            Err(error) => assert!(by_id[id].iter().any(|a| a.outcome == Outcome::Failed), "{error:?}"),
+        }
+    }
+    let answered = results.iter().filter(|(_, result)| result.is_ok()).count();
+    assert!(answered > 9000 && server.arrivals().len() < 3500, "{answered}, {}", server.arrivals().len());
 }
 
 /// A server that fails for all of 1,000 clients at once.
