@@ -1,4 +1,5 @@
-//! The contract of a chat model, against a double: a small server that speaks the protocol and says the prompt's words again.
+//! The contract of a chat model, against a double: a small server that speaks the protocol and says the prompt's
+//! words again.
 
 #![cfg(feature = "gemini")]
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]

@@ -67,9 +67,10 @@ impl GoogleCredentials {
         Ok(credentials)
     }
 
-    /// The application's default: the file that `GOOGLE_APPLICATION_CREDENTIALS` names; else the one that gcloud writes
-    /// (below `CLOUDSDK_CONFIG`, or its usual folder); else the metadata server (at `GCE_METADATA_HOST` if set), which is asked
-    /// only when a token is needed. `GOOGLE_CLOUD_QUOTA_PROJECT` wins over a file's; the usual proxy variables count.
+    /// The application's default: the file that `GOOGLE_APPLICATION_CREDENTIALS` names; else the one that gcloud
+    /// writes (below `CLOUDSDK_CONFIG`, or its usual folder); else the metadata server (at `GCE_METADATA_HOST` if
+    /// set), which is asked only when a token is needed. `GOOGLE_CLOUD_QUOTA_PROJECT` wins over a file's; the usual
+    /// proxy variables count.
     ///
     /// # Errors
     /// Kind `Unauthenticated` if the named file can't be read or lacks something.

@@ -1,7 +1,8 @@
-//! Google's access tokens: service accounts, authorized users, the metadata server, and the application's default of them.
+//! Google's access tokens: service accounts, authorized users, the metadata server, and the application's default
+//! of them.
 //!
-//! Each source keeps its token and gets a new one five minutes before the old one ends, one call at a time. A new one that can't
-//! be had while the old one is still good is no failure yet.
+//! Each source keeps its token and gets a new one five minutes before the old one ends, one call at a time. A new
+//! one that can't be had while the old one is still good is no failure yet.
 //!
 //! ```no_run
 //! use katena_http::google::{GoogleServiceAccount, application_default};

@@ -43,7 +43,8 @@ impl GoogleServiceAccount {
     /// The account of a key file's text, for all services of the cloud.
     ///
     /// # Errors
-    /// Kind `Unauthenticated` if a field is missing or the key can't be read; `Config` if its token address is not https.
+    /// Kind `Unauthenticated` if a field is missing or the key can't be read; `Config` if its token address is not
+    /// https.
     pub fn from_json(json: &str) -> Result<Self> {
         Self::from_value(&parse(json)?, Proxy::None)
     }

@@ -10,8 +10,8 @@ use super::{TOKEN_URI, client, exchange, field, parse, token_endpoint};
 use crate::token_cache::Cache;
 use crate::{Endpoint, HttpClient, Proxy, Secret, TokenSource};
 
-/// A person who has signed in, as `gcloud auth application-default login` writes it down: a refresh token, for which the vendor
-/// gives an access token.
+/// A person who has signed in, as `gcloud auth application-default login` writes it down: a refresh token, for
+/// which the vendor gives an access token.
 ///
 /// ```
 /// use katena_http::google::GoogleUser;

@@ -59,11 +59,12 @@ impl fmt::Debug for Fetched {
 
 /// Lets calls out to the public net only. Every address that comes from data goes through it.
 ///
-/// - The address is read as browsers read it, so that no other way to write one gets past; `http` and `https` only, no user names,
-///   no ports of other services.
-/// - Private, local and special networks are refused, by name and by number, in all forms of IPv6 that hold an IPv4 address; with
-///   them the clouds' metadata servers.
-/// - A name is looked up once. If one of its addresses is refused, all are; the connection goes to an address that was checked.
+/// - The address is read as browsers read it, so that no other way to write one gets past; `http` and `https` only,
+///   no user names, no ports of other services.
+/// - Private, local and special networks are refused, by name and by number, in all forms of IPv6 that hold an IPv4
+///   address; with them the clouds' metadata servers.
+/// - A name is looked up once. If one of its addresses is refused, all are; the connection goes to an address that
+///   was checked.
 /// - Each redirect is checked in the same way. No proxy is used, since it would look names up itself.
 /// - Time, size and redirects are limited: 30 s, 16 MiB after decompression, 5.
 ///
@@ -216,9 +217,9 @@ impl OutboundGuard {
     /// Fetches what is at an address.
     ///
     /// # Errors
-    /// Those of [`check`](Self::check), for this address and each that it redirects to; by the status of an error reply;
-    /// `InvalidOutput` for a body beyond the limit or too many redirects; `Timeout`, `Cancelled`; `Unavailable` if there is no
-    /// connection or it breaks; `Config` outside of a tokio runtime.
+    /// Those of [`check`](Self::check), for this address and each that it redirects to; by the status of an error
+    /// reply; `InvalidOutput` for a body beyond the limit or too many redirects; `Timeout`, `Cancelled`;
+    /// `Unavailable` if there is no connection or it breaks; `Config` outside of a tokio runtime.
     pub async fn fetch(&self, url: &str, context: &Context) -> Result<Fetched> {
         context.check()?;
         if tokio::runtime::Handle::try_current().is_err() {

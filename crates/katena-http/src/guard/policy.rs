@@ -1,7 +1,7 @@
 //! Which addresses, names and ports lie within somebody's own network.
 //!
-//! Sources: the IANA registries of special-purpose addresses (IPv4 and IPv6) and of special-use domain names; the Fetch standard's
-//! list of bad ports; the clouds' pages on their metadata servers.
+//! Sources: the IANA registries of special-purpose addresses (IPv4 and IPv6) and of special-use domain names; the
+//! Fetch standard's list of bad ports; the clouds' pages on their metadata servers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

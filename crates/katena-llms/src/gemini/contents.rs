@@ -11,8 +11,8 @@ fn misplaced<T>(what: &'static str) -> Result<T> {
     Err(Error::invalid_input(what))
 }
 
-/// All messages but the system's at the start. Results of tools that follow each other stand in one content, as the protocol
-/// wants the results of one turn.
+/// All messages but the system's at the start. Results of tools that follow each other stand in one content, as the
+/// protocol wants the results of one turn.
 pub(super) fn contents(messages: &[Message], info: &ModelInfo, media: ToolMedia) -> Result<Vec<Value>> {
     let mut contents: Vec<(Role, Vec<Value>)> = Vec::new();
     for message in messages.iter().skip_while(|m| m.role == Role::System) {

@@ -224,8 +224,8 @@ fn thinking(reasoning: &Reasoning, form: EffortForm) -> Result<Value> {
     }
 }
 
-/// Merges an extra into the body. Objects are merged field by field, tools are added to the tools; whatever the request has
-/// set already is in the way.
+/// Merges an extra into the body. Objects are merged field by field, tools are added to the tools; whatever the
+/// request has set already is in the way.
 fn merge(body: &mut Map<String, Value>, name: &str, value: &Value) -> Result<()> {
     let name = camel(name);
     let taken = |field: &str| {

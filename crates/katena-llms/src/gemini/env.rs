@@ -19,12 +19,13 @@ impl GeminiChat {
     ///
     /// On the Developer API by `GOOGLE_API_KEY`, else `GEMINI_API_KEY`, at `GOOGLE_GEMINI_BASE_URL` if set. If
     /// `GOOGLE_GENAI_USE_VERTEXAI` (or `GOOGLE_GENAI_USE_ENTERPRISE`) is `1` or `true`, on Vertex AI, at
-    /// `GOOGLE_VERTEX_BASE_URL` if set: by `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` (`global` if unset) with the
-    /// application's default credentials, which need the feature `vertex`; without a project by the key, and without a key in
-    /// the project that the credentials name.
+    /// `GOOGLE_VERTEX_BASE_URL` if set: by `GOOGLE_CLOUD_PROJECT` and `GOOGLE_CLOUD_LOCATION` (`global` if unset)
+    /// with the application's default credentials, which need the feature `vertex`; without a project by the key,
+    /// and without a key in the project that the credentials name.
     ///
     /// # Errors
-    /// Kind `Unauthenticated` if there is no key or no credentials; `Config` for a bad address, or if the feature is missing.
+    /// Kind `Unauthenticated` if there is no key or no credentials; `Config` for a bad address, or if the feature
+    /// is missing.
     pub fn from_env(model: impl Into<String>) -> Result<Self> {
         Self::from_lookup(model.into(), |name| std::env::var(name).ok(), default_credentials)
     }

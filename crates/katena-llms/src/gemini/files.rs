@@ -53,8 +53,8 @@ impl GeminiFile {
     }
 }
 
-/// The Developer API's store of files, for media that are too large to be sent with a message (20 MB). Vertex AI has none: there,
-/// files lie in Cloud Storage.
+/// The Developer API's store of files, for media that are too large to be sent with a message (20 MB). Vertex AI
+/// has none: there, files lie in Cloud Storage.
 ///
 /// ```no_run
 /// use katena_core::{ChatModel, ChatRequest, Context, Message, Part, Role};
@@ -145,8 +145,8 @@ impl GeminiFiles {
     /// Uploads a file and waits until messages may name it. `name` is shown to people only.
     ///
     /// # Errors
-    /// `InvalidInput` if the MIME type can't stand in a header; `InvalidOutput` if the vendor could not process the file;
-    /// `Timeout` if it is not ready in time; those of the calls.
+    /// `InvalidInput` if the MIME type can't stand in a header; `InvalidOutput` if the vendor could not process the
+    /// file; `Timeout` if it is not ready in time; those of the calls.
     pub async fn upload(
         &self,
         name: &str,

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::shell::{self, StreamDecoder};
 
-/// Asks for a stream of server-sent events. A server that answers at once, or with a list of chunks, is understood too.
+/// Asks for a stream of server-sent events. A server that answers at once, or with a list of chunks, is understood
+/// too.
 pub(super) async fn stream(
     client: &HttpClient,
     call: HttpRequest,

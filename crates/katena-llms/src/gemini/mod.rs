@@ -4,12 +4,14 @@
 //! The models sign parts of their answers and want each signature back where it stood. Within a message,
 //!
 //! - a signed thought is `Part::Reasoning` with its text and signature;
-//! - the signature of any other part is a `Part::Reasoning` without text right before the part that it signs, so that texts
-//!   and tool calls keep their order and other vendors may leave it out. It belongs to that part: keep both or drop both;
-//! - code that the vendor ran, its output, its own tools and parts of unknown kinds are `Part::Opaque` with the part as it was.
+//! - the signature of any other part is a `Part::Reasoning` without text right before the part that it signs, so
+//!   that texts and tool calls keep their order and other vendors may leave it out. It belongs to that part: keep
+//!   both or drop both;
+//! - code that the vendor ran, its output, its own tools and parts of unknown kinds are `Part::Opaque` with the
+//!   part as it was.
 //!
-//! The signature's text begins with `gemini:`. Reasoning with another vendor's signature is not sent; reasoning without any is
-//! sent as a thought.
+//! The signature's text begins with `gemini:`. Reasoning with another vendor's signature is not sent; reasoning
+//! without any is sent as a thought.
 
 #[cfg(feature = "batches")]
 mod batch;
@@ -63,8 +65,8 @@ pub enum SchemaForm {
 pub enum EffortForm {
     /// As a level, which Gemini 3 and later take.
     Level,
-    /// As a number of tokens, which Gemini 2.5 takes: minimal and low are 1,024, medium 8,192, high 24,576, as the vendor's
-    /// own OpenAI-compatible route counts.
+    /// As a number of tokens, which Gemini 2.5 takes: minimal and low are 1,024, medium 8,192, high 24,576, as the
+    /// vendor's own OpenAI-compatible route counts.
     Budget,
 }
 
@@ -87,21 +89,21 @@ enum Service {
 
 /// A Gemini model.
 ///
-/// Streams, tools, JSON schemas, images, sound, video, files, reasoning, log-probabilities, stored prompts and token counts.
-/// Every option of the request is sent or refused with `Unsupported`:
+/// Streams, tools, JSON schemas, images, sound, video, files, reasoning, log-probabilities, stored prompts and
+/// token counts. Every option of the request is sent or refused with `Unsupported`:
 ///
 /// - What the [capabilities](Self::with_capabilities) don't name is refused before anything is sent.
 /// - System messages stand at the start of the conversation and hold text.
-/// - Media go inline (base64) or by address: an uploaded file ([`GeminiFiles`]), Cloud Storage, a public address. The name of a
-///   file is not sent.
-/// - `reasoning` asks for thoughts, too. `prompt_cache.key` is the name of a stored prompt (`cachedContents/…`); without a key
-///   nothing is sent, since the vendor keeps prompts by itself; points and times are refused.
+/// - Media go inline (base64) or by address: an uploaded file ([`GeminiFiles`]), Cloud Storage, a public address.
+///   The name of a file is not sent.
+/// - `reasoning` asks for thoughts, too. `prompt_cache.key` is the name of a stored prompt (`cachedContents/…`);
+///   without a key nothing is sent, since the vendor keeps prompts by itself; points and times are refused.
 /// - Words of JSON schemas that the protocol does not know are sent as a note in the description.
-/// - Vendor extras are merged into the request's body: an object such as `generationConfig` field by field, `tools` are added to
-///   the tools. One that repeats a field which the request sets is `InvalidInput`.
+/// - Vendor extras are merged into the request's body: an object such as `generationConfig` field by field, `tools`
+///   are added to the tools. One that repeats a field which the request sets is `InvalidInput`.
 ///
-/// The first candidate is the answer. In [`Usage`](katena_core::Usage), tokens that the vendor's own tools (search, code) added
-/// to the prompt are not counted; they stand in the raw reply.
+/// The first candidate is the answer. In [`Usage`](katena_core::Usage), tokens that the vendor's own tools (search,
+/// code) added to the prompt are not counted; they stand in the raw reply.
 ///
 /// ```no_run
 /// use katena_core::{ChatModel, ChatRequest, Message};
@@ -184,8 +186,8 @@ impl GeminiChat {
 
     /// A model on Vertex AI. `location` is a region such as `europe-west4`, `us`, `eu`, or `global`.
     ///
-    /// `model` is a name such as `gemini-2.5-flash`, `publisher/name` for another publisher's model that speaks this protocol,
-    /// or the whole path of a tuned model's endpoint.
+    /// `model` is a name such as `gemini-2.5-flash`, `publisher/name` for another publisher's model that speaks
+    /// this protocol, or the whole path of a tuned model's endpoint.
     ///
     /// # Errors
     /// Kind `Config` if the project or the location can't stand in an address.
@@ -228,8 +230,8 @@ impl GeminiChat {
         this.with_api_key(key)
     }
 
-    /// Moves to another server, such as a proxy; key and tokens stay. The address holds the version: what is appended begins
-    /// with `models/` or, on Vertex AI, `projects/` or `publishers/`.
+    /// Moves to another server, such as a proxy; key and tokens stay. The address holds the version: what is
+    /// appended begins with `models/` or, on Vertex AI, `projects/` or `publishers/`.
     ///
     /// # Errors
     /// Kind `Config` if `base_url` is no `http` or `https` address, or has a user name or password in it.
@@ -253,7 +255,8 @@ impl GeminiChat {
         self
     }
 
-    /// Sets the project that the calls are billed to (`X-Goog-User-Project`), where it is another than that of the credentials.
+    /// Sets the project that the calls are billed to (`X-Goog-User-Project`), where it is another than that of the
+    /// credentials.
     pub fn with_quota_project(self, project: impl Into<String>) -> Self {
         self.with_header("x-goog-user-project", project.into())
     }

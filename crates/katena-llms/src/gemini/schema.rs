@@ -1,7 +1,8 @@
 //! JSON schemas in the words that the protocol knows.
 //!
-//! What it does not know is kept as a note in the description where it says something about values, so that the model still
-//! reads it; who validates the answer does so by the schema as it was given. Source: the vendor's page on structured output.
+//! What it does not know is kept as a note in the description where it says something about values, so that the
+//! model still reads it; who validates the answer does so by the schema as it was given. Source: the vendor's page
+//! on structured output.
 
 use katena_core::{Error, Result};
 use serde_json::{Map, Value, json};

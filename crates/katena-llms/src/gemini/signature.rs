@@ -1,14 +1,14 @@
 //! Signatures of parts, as they travel in a message.
 //!
-//! The vendor signs any part (`thoughtSignature`), and wants each signature back at the part where it stood. A message has a
-//! place for signatures in [`Part::Reasoning`] only, which every vendor may leave out. So:
+//! The vendor signs any part (`thoughtSignature`), and wants each signature back at the part where it stood. A
+//! message has a place for signatures in [`Part::Reasoning`] only, which every vendor may leave out. So:
 //!
 //! - a signed thought is reasoning with its text and signature;
 //! - a signature of another part is reasoning without text right before the part that it signs;
 //! - a signature at an empty text is reasoning without text, too.
 //!
-//! What precedes the vendor's own bytes says which of the three it is, and that the signature is this vendor's: one that is
-//! not is never sent there.
+//! What precedes the vendor's own bytes says which of the three it is, and that the signature is this vendor's: one
+//! that is not is never sent there.
 
 use katena_core::Part;
 

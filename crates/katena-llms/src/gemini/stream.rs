@@ -12,11 +12,11 @@ use super::signature;
 use super::wire::{self, Piece};
 use crate::parts::Parts;
 
-/// Decodes the chunks of one streamed reply into [`ChatEvent`]s. Each chunk is a whole response that goes on where the one
-/// before it ended; the counts of the last chunk that has any are the answer's.
+/// Decodes the chunks of one streamed reply into [`ChatEvent`]s. Each chunk is a whole response that goes on where
+/// the one before it ended; the counts of the last chunk that has any are the answer's.
 ///
-/// The protocol has no end mark: the reply ends with the connection. One that ends before a finish reason was seen is an
-/// error.
+/// The protocol has no end mark: the reply ends with the connection. One that ends before a finish reason was seen
+/// is an error.
 ///
 /// ```
 /// use katena_core::Accumulator;
@@ -79,8 +79,8 @@ impl GeminiStreamDecoder {
     /// Takes one server-sent event: its type (which does not matter) and its data.
     ///
     /// # Errors
-    /// The error that the event tells of; `Refused` if the prompt was blocked; `InvalidOutput` for what can't be understood.
-    /// Events decoded before stay available.
+    /// The error that the event tells of; `Refused` if the prompt was blocked; `InvalidOutput` for what can't be
+    /// understood. Events decoded before stay available.
     pub fn push(&mut self, event: &str, data: &str) -> Result<()> {
         let data = data.trim();
         if self.done || self.over || data.is_empty() {

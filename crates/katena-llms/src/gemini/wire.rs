@@ -1,4 +1,5 @@
-//! What the protocol's replies look like, read leniently: unknown fields and words never fail, null is as good as missing.
+//! What the protocol's replies look like, read leniently: unknown fields and words never fail, null is as good as
+//! missing.
 //!
 //! Source of the wire's facts: the reference of `generateContent` at the vendor, versions v1beta and v1beta1.
 
@@ -13,8 +14,8 @@ use super::stream::GeminiStreamDecoder;
 
 /// Reads a whole reply: one response, or the list of responses that a stream without server-sent events is.
 ///
-/// Reasoning comes from the parts that the vendor marks as thoughts. Signatures of parts, code that the vendor ran and other
-/// items keep their place among the parts; the [module](super) says how.
+/// Reasoning comes from the parts that the vendor marks as thoughts. Signatures of parts, code that the vendor ran
+/// and other items keep their place among the parts; the [module](super) says how.
 ///
 /// ```
 /// let raw = serde_json::json!({"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]});
@@ -110,8 +111,8 @@ pub(super) fn finish_reason(word: Option<&str>, calls: bool) -> FinishReason {
     }
 }
 
-/// The counts. The vendor counts thoughts beside the answer and cached tokens within the prompt; tokens that its own tools
-/// brought into the prompt (`toolUsePromptTokenCount`) are counted beside it and stay in the raw reply.
+/// The counts. The vendor counts thoughts beside the answer and cached tokens within the prompt; tokens that its
+/// own tools brought into the prompt (`toolUsePromptTokenCount`) are counted beside it and stay in the raw reply.
 pub(super) fn usage(value: &Value) -> Usage {
     let count = |key: &str| {
         let value = value.get(key)?;
