@@ -209,7 +209,7 @@ impl CredentialsProvider for InstanceCredentials {
         let role = roles.lines().map(str::trim).find(|line| !line.is_empty());
         let role =
             role.ok_or_else(|| unauthenticated("this machine has no role, so it has no credentials"))?;
-        let path = format!("{IMDS_PATH}{}", super::sigv4::encode(role.as_bytes()));
+        let path = format!("{IMDS_PATH}{}", super::canonical::encode(role.as_bytes()));
         self.read(&path, &token).await?.json::<Wire>()?.credentials()
     }
 }

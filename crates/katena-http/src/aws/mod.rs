@@ -9,6 +9,7 @@
 //! - [`EventStreamDecoder`] reads the frames of streamed replies.
 
 mod auth;
+mod canonical;
 mod chain;
 mod credentials;
 mod event_stream;
@@ -63,5 +64,5 @@ pub fn domain(region: &str) -> &'static str {
 
 /// `text` with everything but letters, digits and `-._~` percent-encoded, as one segment of a path.
 pub fn path_segment(text: &str) -> String {
-    sigv4::encode(text.as_bytes())
+    canonical::encode(text.as_bytes())
 }

@@ -8,9 +8,10 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use katena_core::{Error, Result};
 
+use super::canonical::encode;
 use super::credentials::{Credentials, CredentialsProvider};
 use super::profile::read_limited;
-use super::sigv4::{Signer, encode};
+use super::sigv4::Signer;
 use super::{check_region, domain, time};
 use crate::client::HttpClient;
 use crate::endpoint::Endpoint;
