@@ -18,11 +18,11 @@ fn decode_stream(body: &[u8], split: usize) -> Result<ChatResponse> {
         sse.push(piece)?;
         while let Some(event) = sse.next_event() {
             decoder.push(&event.event, &event.data)?;
-            fold(&mut answer, || decoder.next_event())?;
+            fold(&mut answer, || decoder.next_event());
         }
     }
     decoder.finish()?;
-    fold(&mut answer, || decoder.next_event())?;
+    fold(&mut answer, || decoder.next_event());
     answer.finish()
 }
 
@@ -45,4 +45,15 @@ fn recorded_answers_are_understood() {
     if let Some(all) = recorded::judge("cohere", "cohere.chat", decode) {
         assert!(all > 0);
     }
+}
+
+#[test]
+fn damaged_replies_break_no_law() {
+    recorded::damage("cohere", "cohere.chat", |body| {
+        if let Ok(value) = serde_json::from_slice(body) {
+            // An error is as good as an answer.
+            let _ = decode_response(value, "cohere");
+        }
+        decode_stream(body, 64)
+    });
 }

@@ -26,11 +26,11 @@ fn decode_stream(body: &[u8], split: usize) -> Result<ChatResponse> {
         }
         while let Some(line) = lines.next_line() {
             decoder.push(&line)?;
-            fold(&mut answer, || decoder.next_event())?;
+            fold(&mut answer, || decoder.next_event());
         }
     }
     decoder.finish()?;
-    fold(&mut answer, || decoder.next_event())?;
+    fold(&mut answer, || decoder.next_event());
     answer.finish()
 }
 
@@ -57,4 +57,15 @@ fn recorded_answers_are_understood() {
     if let Some(all) = recorded::judge("ollama", "ollama.chat", decode) {
         assert!(all > 0);
     }
+}
+
+#[test]
+fn damaged_replies_break_no_law() {
+    recorded::damage("ollama", "ollama.chat", |body| {
+        if let Ok(value) = serde_json::from_slice(body) {
+            // An error is as good as an answer.
+            let _ = decode_response(value, "ollama");
+        }
+        decode_stream(body, 64)
+    });
 }

@@ -177,3 +177,17 @@ async fn the_models_of_a_server() {
     assert_eq!((models[0].model.as_str(), models.len()), ("a:latest", 1));
     assert_eq!(server.requests()[0].path, "/api/tags");
 }
+
+#[tokio::test]
+async fn what_a_model_can_do_is_asked_for() {
+    let server = Server::always(Reply::json(r#"{"capabilities":["completion","tools"],"details":{}}"#)).await;
+    let can = model(&server).detected(&Context::new()).await.unwrap().info().capabilities;
+    assert!(can.tools && !can.images && !can.reasoning && can.json_schema);
+    assert_eq!(server.requests()[0].json(), json!({"model": "m"}));
+    let silent = Server::always(Reply::json(r#"{"details":{}}"#)).await;
+    assert!(model(&silent).detected(&Context::new()).await.unwrap().info().capabilities.images);
+    let unknown =
+        Server::always(Reply::new(404, "application/json", r#"{"error":"model 'm' not found"}"#)).await;
+    let error = model(&unknown).detected(&Context::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}

@@ -1,4 +1,4 @@
-//! Ollama's own chat: `/api/chat`, `/api/tags`, `/api/pull`.
+//! Ollama's own chat: `/api/chat`, `/api/tags`, `/api/show`, `/api/pull`.
 
 mod encode;
 mod host;
@@ -9,11 +9,11 @@ use std::fmt;
 
 use async_trait::async_trait;
 use katena_core::{
-    ChatCapabilities, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ModelCatalog, ModelInfo,
-    Result,
+    ChatCapabilities, ChatModel, ChatRequest, ChatResponse, ChatStream, Context, Error, ModelCatalog,
+    ModelInfo, Result,
 };
 use katena_http::{Endpoint, HttpClient, HttpOptions, HttpRequest, Proxy, Secret};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fields::{items, variable, word};
 use crate::shell;
@@ -158,6 +158,27 @@ impl OllamaChat {
     pub fn with_capabilities(mut self, capabilities: ChatCapabilities) -> Self {
         self.info.capabilities = capabilities;
         self
+    }
+
+    /// Asks the server what the model can do (`/api/show`), and takes it over: tools, pictures, reasoning. A server that
+    /// does not say leaves the capabilities as they are.
+    ///
+    /// # Errors
+    /// Kind `NotFound` if the server has no such model; else those of the call.
+    pub async fn detected(mut self, context: &Context) -> Result<Self> {
+        context.check()?;
+        let call =
+            HttpRequest::post(&self.endpoint, "api/show")?.with_json(&json!({"model": self.info.model}))?;
+        let reply = self.client.send(call.with_context(context.clone())).await?;
+        let shown: Value = reply.json()?;
+        if shown.get("capabilities").is_some_and(Value::is_array) {
+            let has = |word: &str| items(&shown, "capabilities").iter().any(|c| c.as_str() == Some(word));
+            let can = &mut self.info.capabilities;
+            can.tools = has("tools");
+            can.images = has("vision");
+            can.reasoning = has("thinking");
+        }
+        Ok(self)
     }
 
     /// Uses this client, so that components share connections and settings.

@@ -125,8 +125,11 @@ impl OllamaStreamDecoder {
         if !self.done {
             return Err(cut_off());
         }
-        if let Some(text) = self.forced.take().filter(|_| self.calls == 0) {
-            self.forced_call(&text)?;
+        match self.forced.take() {
+            Some(text) if self.calls == 0 => self.forced_call(&text)?,
+            // The server took the call out by itself; what else was said is text.
+            Some(text) => self.parts.append(PartKind::Text, text.trim())?,
+            None => {}
         }
         let message = Message::new(Role::Assistant, self.parts.finish());
         let finish = finish_reason(self.finish_raw.as_deref(), self.calls > 0);

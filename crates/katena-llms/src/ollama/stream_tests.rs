@@ -71,6 +71,9 @@ fn an_answer_that_must_be_a_call() {
         end,
     ];
     assert_eq!(run(forced(), &native).unwrap().message.parts.len(), 1);
+    let talking = [r#"{"message":{"content":" Sure. "}}"#, native[0], end];
+    let parts = run(forced(), &talking).unwrap().message.parts;
+    assert_eq!((parts.len(), &parts[1]), (2, &Part::text("Sure.")), "nothing that was said is lost");
     let words = [r#"{"message":{"content":"I would rather not."}}"#, end];
     assert_eq!(run(forced(), &words).unwrap_err().kind(), ErrorKind::InvalidOutput);
 }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use katena_core::{Accumulator, ChatEvent, ChatResponse, Error, Part, Result};
 use katena_http::ErrorDetails;
+use katena_testkit::fixtures::Numbers;
 use serde_json::{Value, json};
 
 /// One recorded exchange.
@@ -82,12 +83,44 @@ pub fn judge(vendor: &str, api: &str, decode: impl Fn(&Row) -> Result<ChatRespon
     Some(all)
 }
 
-/// Folds events as they come, with all that the accumulator checks.
-pub fn fold(answer: &mut Accumulator, mut next: impl FnMut() -> Option<ChatEvent>) -> Result<()> {
+/// Folds events as they come. That they come in order is the decoder's law, whatever the server sends.
+pub fn fold(answer: &mut Accumulator, mut next: impl FnMut() -> Option<ChatEvent>) {
     while let Some(event) = next() {
-        answer.push(&event)?;
+        answer.push(&event).expect("events in order");
     }
-    Ok(())
+}
+
+/// Damages each recorded reply in many ways. The decoder may call each an error, but must not panic or break the law.
+pub fn damage(vendor: &str, api: &str, decode: impl Fn(&[u8]) -> Result<ChatResponse>) {
+    let mut numbers = Numbers::new(7);
+    let mut errors = 0;
+    for row in rows(vendor).into_iter().flatten().filter(|row| row.api == api && !row.body.is_empty()) {
+        // The start holds every kind of event but the last ones, which are at the end.
+        let cut = row.body.len().saturating_sub(3000).max(row.body.len().min(3000));
+        let body = [&row.body[..row.body.len().min(3000)], &row.body[cut..]].concat();
+        for _ in 0..40 {
+            let mut damaged = body.clone();
+            for _ in 0..=(numbers.next_u64() % 3) {
+                let at = (numbers.next_u64() as usize) % damaged.len();
+                let length = 1 + (numbers.next_u64() as usize) % 40.min(damaged.len() - at);
+                match numbers.next_u64() % 4 {
+                    0 => drop(damaged.drain(at..at + length)),
+                    1 => damaged[at] = numbers.next_u64() as u8,
+                    2 => damaged.truncate(at.max(1)),
+                    _ => {
+                        let copy = damaged[at..at + length].to_vec();
+                        let to = (numbers.next_u64() as usize) % damaged.len();
+                        damaged.splice(to..to, copy);
+                    }
+                }
+                if damaged.is_empty() {
+                    break;
+                }
+            }
+            errors += usize::from(decode(&damaged).is_err());
+        }
+    }
+    println!("{vendor} {api}: {errors} of the damaged replies are errors");
 }
 
 fn arguments(text: &str) -> Value {
