@@ -155,6 +155,7 @@ fn seconds(time: SystemTime) -> i64 {
 }
 
 /// Milliseconds since 1970, for storage; times before then are 0.
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) fn to_millis(time: SystemTime) -> i64 {
     let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     i64::try_from(millis).unwrap_or(i64::MAX)

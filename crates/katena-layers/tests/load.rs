@@ -11,9 +11,7 @@ use katena_core::{
     ChatEvent, ChatModel, ChatModelExt as _, ChatRequest, ChatResponse, ChatStream, Context, Error,
     ErrorKind, FinishReason, Labels, Message, ModelInfo, Part, PartKind, Result, Usage,
 };
-use katena_layers::{
-    Budget, Cache, Cost, GroupBy, Ledger, MemoryLedger, Meter, Outcome, Price, PriceTable, report,
-};
+use katena_layers::{Budget, Cache, Cost, GroupBy, MemoryLedger, Meter, Outcome, Price, PriceTable, report};
 
 const CALLS: usize = 10_000;
 
@@ -136,7 +134,7 @@ async fn ten_thousand_calls_are_counted_once_each() {
 #[cfg(feature = "sqlite")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ten_thousand_calls_are_in_the_file_and_survive_the_process() {
-    use katena_layers::SqliteLedger;
+    use katena_layers::{Ledger as _, SqliteLedger};
     use katena_sqlite::Database;
     use std::time::{Duration, SystemTime};
     let dir = tempfile::tempdir().unwrap();

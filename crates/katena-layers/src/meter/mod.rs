@@ -46,8 +46,8 @@ struct Settings {
 /// Hosted embedders tell vendor and model in the name of their vector space; rerankers tell neither: say both with
 /// [`named`](Meter::named).
 ///
-/// Place it inside of the cache (a stored answer costs nothing), and inside of nothing that repeats calls if each try shall be
-/// counted.
+/// Place it inside of the cache (a stored answer costs nothing) and outside of retry and fallback; inside of them it makes an
+/// entry for each try.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {

@@ -118,6 +118,10 @@ impl Trace {
 }
 
 /// What is called.
+#[cfg_attr(
+    not(feature = "otel"),
+    expect(dead_code, reason = "metrics alone tell operation and labels again")
+)]
 struct What {
     operation: &'static str,
     vendor: String,
