@@ -8,11 +8,15 @@ mod support;
 
 use std::fmt::Write as _;
 
-use katena_core::{ChatRequest, Message, ModelCatalog as _, TokenCounter as _, ToolSpec};
+use futures_util::StreamExt as _;
+use katena_core::{
+    Accumulator, ChatModel as _, ChatRequest, ErrorKind, Message, ModelCatalog as _, TokenCounter as _,
+    ToolSpec, Usage,
+};
 use katena_llms::OpenAiResponses;
 use katena_testkit::FAKE_KEY;
 use serde_json::{Map, Value, json};
-use support::{Reply, Seen, Server};
+use support::{Reply, Seen, Server, Step};
 
 /// Every text in what was sent.
 fn texts(value: &Value, out: &mut Vec<String>) {
@@ -192,4 +196,44 @@ async fn models_are_listed_and_tokens_counted() {
     assert_eq!(model.count_tokens(&request).await.unwrap(), 3);
     let sent = server.requests().pop().unwrap().json();
     assert!(sent.get("tools").is_some() && sent.get("store").is_none() && sent.get("temperature").is_none());
+}
+
+#[tokio::test]
+async fn either_form_of_reply_answers_either_call_and_a_cut_stream_none() {
+    let whole = json!({"id": "resp_1", "status": "completed", "output": [{"type": "message", "id": "msg_1",
+        "content": [{"type": "output_text", "text": "Grüße ☕"}]}], "usage": {"input_tokens": 3, "output_tokens": 2}});
+    let stream = sse(&whole);
+    let cut = &stream[..stream.find("event: response.completed").unwrap()];
+    let replies = [
+        (Reply::json(whole.to_string()), true),
+        (Reply::sse(stream.clone()).in_pieces(3), true),
+        (Reply::sse(stream.replace('\n', "\r\n")).in_pieces(1), true),
+        (Reply::sse(cut).then(Step::Cut), false),
+        (Reply::sse(cut), false),
+    ];
+    for (reply, fine) in replies {
+        let server = Server::always(reply).await;
+        let model = OpenAiResponses::compatible("m", format!("{}/v1", server.url)).unwrap();
+        let request = ChatRequest::new([Message::user("Hi")]);
+        let folded = async {
+            let (mut stream, mut answer) = (model.stream(&request).await?, Accumulator::new());
+            while let Some(event) = stream.next().await {
+                answer.push(&event?)?;
+            }
+            answer.finish()
+        };
+        for response in [model.generate(&request).await, folded.await] {
+            match response {
+                Ok(response) => {
+                    assert!(fine);
+                    assert_eq!((response.text().as_str(), response.usage), ("Grüße ☕", Usage::new(3, 2)));
+                    assert_eq!(response.vendor.as_deref(), Some("openai-compatible"));
+                }
+                Err(error) => {
+                    assert!(!fine, "{error:?}");
+                    assert_eq!(error.kind(), ErrorKind::Unavailable);
+                }
+            }
+        }
+    }
 }

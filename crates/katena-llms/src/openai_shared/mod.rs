@@ -3,7 +3,7 @@
 pub(crate) mod link;
 pub(crate) mod schema;
 
-use katena_core::{Error, Result, TokenLogprob};
+use katena_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ pub(crate) fn word(value: Option<&Value>) -> Option<String> {
 
 /// Log-probabilities as a list of tokens, with at most `alternatives` rivals each.
 #[cfg(feature = "responses")]
-pub(crate) fn logprobs(list: Option<&Value>, alternatives: usize) -> Vec<TokenLogprob> {
+pub(crate) fn logprobs(list: Option<&Value>, alternatives: usize) -> Vec<katena_core::TokenLogprob> {
     let pair = |v: &Value| {
         // Rounding can lift the logarithm of a probability of one a little above zero.
         Some((v.get("token")?.as_str()?.to_owned(), (v.get("logprob")?.as_f64()? as f32).min(0.0)))
@@ -77,7 +77,7 @@ pub(crate) fn logprobs(list: Option<&Value>, alternatives: usize) -> Vec<TokenLo
     list.filter_map(|v| {
         let top = v.get("top_logprobs").and_then(Value::as_array).into_iter().flatten();
         let top = top.filter_map(pair).take(alternatives).collect();
-        pair(v).map(|(token, logprob)| TokenLogprob::new(token, logprob, top))
+        pair(v).map(|(token, logprob)| katena_core::TokenLogprob::new(token, logprob, top))
     })
     .collect()
 }
