@@ -24,11 +24,16 @@
 mod macros;
 mod auth;
 mod batch;
+#[allow(dead_code, reason = "each vendor is a feature")]
 mod env;
+#[allow(dead_code, reason = "each vendor is a feature")]
 mod indexed;
 mod model;
+#[allow(dead_code, reason = "each vendor is a feature")]
 mod rerank;
+#[allow(dead_code, reason = "each vendor is a feature")]
 mod shell;
+#[allow(dead_code, reason = "each vendor is a feature")]
 mod vectors;
 
 #[cfg(feature = "bedrock")]

@@ -1,6 +1,7 @@
 //! What all embedders and all rerankers have in common, written once.
 
 /// An embedder over a [`Wire`](crate::shell::Wire).
+#[allow(unused_macros, reason = "each vendor is a feature")]
 macro_rules! embedder {
     ($(#[$doc:meta])* $name:ident, $wire:ty) => {
         $(#[$doc])*
