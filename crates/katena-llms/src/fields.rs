@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "each protocol is a feature and uses its own part of this")]
 
-use std::collections::BTreeMap;
-
 use katena_core::{
     ChatCapabilities, ChatRequest, Error, ErrorKind, Media, Part, Result, TokenLogprob, ToolChoice, ToolSpec,
 };
@@ -215,12 +213,4 @@ pub(crate) fn nameless() -> Error {
 /// The value of a variable, without white space around it; an empty one is none.
 pub(crate) fn variable(lookup: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
     lookup(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
-}
-
-/// Extras, but for these.
-pub(crate) fn without<'a>(
-    extras: &'a BTreeMap<String, Value>,
-    names: &'a [&'a str],
-) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    extras.iter().filter(|(name, _)| !names.contains(&name.as_str()))
 }

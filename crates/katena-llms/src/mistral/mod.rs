@@ -30,7 +30,8 @@ const VENDOR: &str = "mistral";
 /// - Pictures, documents and sound are sent inline or by address; videos are `Unsupported`.
 /// - A seed is `random_seed`. The vendor has no `top_k`; log-probabilities are off in the default capabilities, since few
 ///   of its models have them.
-/// - `prompt_cache` sends its key; a time to keep is `Unsupported`.
+/// - `prompt_cache` sends its key; points need no mark, since the vendor keeps prompts by itself; a time to keep is
+///   `Unsupported`.
 /// - `parallel_tool_calls`, `prompt_mode`, `prediction` and whatever else the request has no field for are extras.
 ///
 /// ```no_run
