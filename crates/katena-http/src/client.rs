@@ -179,7 +179,8 @@ impl HttpClient {
         );
         let should_retry = text("x-should-retry");
         let location = text("location");
-        let error_type = text("x-amzn-errortype");
+        // The name may be followed by the address of its schema.
+        let error_type = text("x-amzn-errortype").and_then(|t| t.split(':').next().map(str::to_owned));
         let body = self.error_body(response).await;
         let mut error = head.mark(status_error(head.status, &body, error_type, &headers));
         if let Some(wait) = retry_after {

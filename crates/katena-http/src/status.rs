@@ -202,21 +202,27 @@ fn google_details(object: &serde_json::Map<String, Value>) -> ErrorDetails {
 }
 
 /// The kind of an exception as AWS names it: `ThrottlingException`, `throttlingException`, with or without a namespace
-/// before `#` and an address after `:`.
+/// before `#` and an address after `:`. What is wrong with a signature has names without the ending.
 fn aws_exception(name: &str) -> Option<ErrorKind> {
     let name = name.rsplit('#').next()?.split(':').next()?.trim().to_ascii_lowercase();
-    Some(match name.strip_suffix("exception").unwrap_or(&name) {
-        "throttling" | "throttled" | "toomanyrequests" | "requestlimitexceeded" => ErrorKind::RateLimited,
+    let unauthenticated = [
+        "expiredtoken",
+        "incompletesignature",
+        "invalidclienttokenid",
+        "invalididentitytoken",
+        "invalidsignature",
+        "missingauthenticationtoken",
+        "signaturedoesnotmatch",
+        "unrecognizedclient",
+    ];
+    let ended = name.strip_suffix("exception");
+    if unauthenticated.contains(&ended.unwrap_or(&name)) {
+        return Some(ErrorKind::Unauthenticated);
+    }
+    Some(match ended? {
+        "throttling" | "throttled" | "toomanyrequests" => ErrorKind::RateLimited,
         "servicequotaexceeded" => ErrorKind::QuotaExceeded,
         "accessdenied" => ErrorKind::PermissionDenied,
-        "expiredtoken"
-        | "unrecognizedclient"
-        | "invalidsignature"
-        | "incompletesignature"
-        | "invalidclienttokenid"
-        | "missingauthenticationtoken"
-        | "signaturedoesnotmatch"
-        | "invalididentitytoken" => ErrorKind::Unauthenticated,
         "resourcenotfound" => ErrorKind::NotFound,
         "validation" => ErrorKind::InvalidInput,
         "modeltimeout" => ErrorKind::Timeout,

@@ -111,3 +111,23 @@ fn what_googles_errors_say_beside_the_message() {
     assert_eq!(details(key).kind(Some(400)), ErrorKind::Unauthenticated);
     assert_eq!(details(json!("text")).kind(Some(400)), ErrorKind::InvalidInput);
 }
+
+#[test]
+fn exceptions_of_aws() {
+    let kind = |name: &str, status| {
+        let body = json!({"__type": format!("com.amazon.coral.service#{name}"), "Message": "why"});
+        let details = ErrorDetails::from_value(&body).unwrap();
+        assert_eq!(details.message, "why");
+        details.kind(status)
+    };
+    assert_eq!(kind("ThrottlingException", Some(400)), ErrorKind::RateLimited);
+    assert_eq!(kind("throttlingException:http://x/", None), ErrorKind::RateLimited);
+    assert_eq!(kind("ServiceQuotaExceededException", Some(400)), ErrorKind::QuotaExceeded);
+    assert_eq!(kind("ExpiredTokenException", Some(403)), ErrorKind::Unauthenticated);
+    assert_eq!(kind("SignatureDoesNotMatch", Some(403)), ErrorKind::Unauthenticated);
+    assert_eq!(kind("ModelErrorException", Some(424)), ErrorKind::Unavailable);
+    assert_eq!(kind("AccessDeniedException", Some(400)), ErrorKind::PermissionDenied);
+    // Names that are no exception of AWS say nothing: the status counts.
+    assert_eq!(kind("validation", Some(401)), ErrorKind::Unauthenticated);
+    assert_eq!(kind("NewException", Some(503)), ErrorKind::Unavailable);
+}

@@ -277,6 +277,14 @@ fn cut(bytes: &mut Bytes, n: usize) -> Option<Bytes> {
 }
 
 /// The frames of a stream of bytes. Ends after the first error; a stream that is cut within a frame is one.
+///
+/// ```
+/// use futures_util::{FutureExt, StreamExt, stream};
+/// use katena_http::aws::EventStream;
+/// let cut = stream::iter([Ok(vec![0, 0, 0, 16].into())]);
+/// let first = EventStream::new(cut).next().now_or_never().unwrap();
+/// assert!(first.unwrap().is_err());
+/// ```
 #[derive(Debug)]
 pub struct EventStream<S> {
     bytes: Option<S>,

@@ -55,6 +55,16 @@ pub enum SessionToken {
 /// What is signed: the parts of a request as they are sent.
 ///
 /// Path and query are the request's own text, percent-encoded or not.
+///
+/// ```
+/// use katena_http::aws::{Credentials, Signable, Signer};
+/// let signer = Signer::new(Credentials::new("AKIDEXAMPLE", "secret"), "us-east-1", "s3");
+/// let headers = [("host", "example.amazonaws.com")];
+/// let request = Signable { method: "GET", path: "/", query: "a=1", headers: &headers, body: b"" };
+/// let signed = signer.sign_parts(request, std::time::SystemTime::now());
+/// assert!(signed.canonical_request.starts_with("GET\n/\na=1\nhost:example.amazonaws.com\n"));
+/// assert_eq!(signed.signature.len(), 64);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Signable<'a> {
     /// `GET`, `POST` and so on.
