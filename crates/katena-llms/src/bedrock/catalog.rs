@@ -51,7 +51,8 @@ impl TokenCounter for BedrockChat {
         if request.messages.is_empty() {
             return Err(Error::invalid_input("a chat request needs at least one message").with_vendor(VENDOR));
         }
-        let prompt = encode::prompt(request, &self.info).map_err(|e| e.with_vendor(VENDOR))?;
+        let prompt =
+            encode::prompt(request, &self.info, &self.system_tools).map_err(|e| e.with_vendor(VENDOR))?;
         count(&self.link, &self.info.model, json!({"converse": prompt}), request).await
     }
 }

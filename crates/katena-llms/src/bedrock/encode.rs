@@ -26,12 +26,17 @@ const FIELDS: [&str; 8] = [
 const MODEL_FIELDS: &str = "additionalModelRequestFields";
 
 /// Makes the body, or says what can't be expressed. Keys are sorted, so that equal requests are equal bytes.
-pub(super) fn body(request: &ChatRequest, info: &ModelInfo, family: ModelFamily) -> Result<Value> {
+pub(super) fn body(
+    request: &ChatRequest,
+    info: &ModelInfo,
+    family: ModelFamily,
+    system_tools: &[String],
+) -> Result<Value> {
     if request.messages.is_empty() {
         return Err(Error::invalid_input("a chat request needs at least one message"));
     }
     check_abilities(request, info)?;
-    let mut body = prompt(request, info)?;
+    let mut body = prompt(request, info, system_tools)?;
     let inference = inference(request)?;
     if !inference.is_empty() {
         body.insert("inferenceConfig".to_owned(), Value::Object(inference));
@@ -57,7 +62,11 @@ pub(super) fn body(request: &ChatRequest, info: &ModelInfo, family: ModelFamily)
 }
 
 /// What counts as the prompt: messages, system, tools.
-pub(super) fn prompt(request: &ChatRequest, info: &ModelInfo) -> Result<Map<String, Value>> {
+pub(super) fn prompt(
+    request: &ChatRequest,
+    info: &ModelInfo,
+    system_tools: &[String],
+) -> Result<Map<String, Value>> {
     let (mut system, mut turns) = (Vec::new(), Vec::<(&str, Vec<Value>)>::new());
     let points = points(request)?;
     let mark = request.prompt_cache.as_ref().map(cache_point).transpose()?.unwrap_or_default();
@@ -108,7 +117,7 @@ pub(super) fn prompt(request: &ChatRequest, info: &ModelInfo) -> Result<Map<Stri
         body.insert("system".to_owned(), Value::Array(system));
     }
     let tool_mark = points.contains(&CachePoint::Tools).then_some(mark);
-    if let Some(tools) = tools(request, tool_mark)? {
+    if let Some(tools) = tools(request, system_tools, tool_mark)? {
         body.insert("toolConfig".to_owned(), tools);
     }
     Ok(body)
@@ -170,8 +179,8 @@ fn output(format: &ResponseFormat) -> Result<Value> {
     Ok(json!({"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}))
 }
 
-fn tools(request: &ChatRequest, mark: Option<Value>) -> Result<Option<Value>> {
-    if request.tools.is_empty() {
+fn tools(request: &ChatRequest, system_tools: &[String], mark: Option<Value>) -> Result<Option<Value>> {
+    if request.tools.is_empty() && system_tools.is_empty() {
         return match &request.tool_choice {
             Some(ToolChoice::Required | ToolChoice::Named(_)) => {
                 Err(Error::invalid_input("a tool call is required, but there are no tools"))
@@ -201,7 +210,8 @@ fn tools(request: &ChatRequest, mark: Option<Value>) -> Result<Option<Value>> {
         }
         Some(_) => return no("this choice of tools is not known to the protocol"),
     };
-    let mut list: Vec<Value> = request.tools.iter().map(tool).collect();
+    let own = system_tools.iter().map(|name| json!({"systemTool": {"name": name}}));
+    let mut list: Vec<Value> = request.tools.iter().map(tool).chain(own).collect();
     list.extend(mark);
     let mut config = json!({"tools": list});
     if let Some(choice) = choice {

@@ -7,11 +7,11 @@ fn info(family: ModelFamily) -> ModelInfo {
 }
 
 fn encode(request: &ChatRequest, family: ModelFamily) -> Value {
-    body(request, &info(family), family).unwrap()
+    body(request, &info(family), family, &[]).unwrap()
 }
 
 fn kind(request: &ChatRequest, family: ModelFamily) -> Option<ErrorKind> {
-    body(request, &info(family), family).err().map(|e| e.kind())
+    body(request, &info(family), family, &[]).err().map(|e| e.kind())
 }
 
 fn ask() -> ChatRequest {
@@ -207,6 +207,20 @@ fn tools_that_may_not_be_called() {
 }
 
 #[test]
+fn tools_that_the_service_runs() {
+    let own = ["nova_grounding".to_owned()];
+    let tools = |request: &ChatRequest| {
+        let value = body(request, &info(ModelFamily::Nova), ModelFamily::Nova, &own).unwrap();
+        value["toolConfig"].clone()
+    };
+    let grounding = json!({"systemTool": {"name": "nova_grounding"}});
+    assert_eq!(tools(&ask()), json!({"tools": [grounding]}));
+    let both = tools(&ask().with_tools([weather()]).with_tool_choice(ToolChoice::Required));
+    assert_eq!((&both["tools"][1], &both["toolChoice"]), (&grounding, &json!({"any": {}})));
+    assert_eq!(tools(&ask().with_tool_choice(ToolChoice::None)), Value::Null);
+}
+
+#[test]
 fn what_cannot_be_expressed_is_said() {
     let media = |part| ChatRequest::new([Message::new(Role::User, vec![part])]);
     let web = || Media::Url { mime: Some("image/png".into()), url: "https://e/x.png".into() };
@@ -250,7 +264,7 @@ fn what_cannot_be_expressed_is_said() {
         ask().with_stop(["x"]),
         media(Part::Image { media: inline("image/png") }),
     ] {
-        let result = body(&request, &bare, ModelFamily::Claude);
+        let result = body(&request, &bare, ModelFamily::Claude, &[]);
         assert_eq!(result.err().map(|e| e.kind()), Some(ErrorKind::Unsupported), "{request:?}");
     }
 }

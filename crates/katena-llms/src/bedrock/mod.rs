@@ -65,6 +65,7 @@ pub struct BedrockChat {
     link: Link,
     info: ModelInfo,
     family: ModelFamily,
+    system_tools: Vec<String>,
 }
 
 impl fmt::Debug for BedrockChat {
@@ -72,6 +73,7 @@ impl fmt::Debug for BedrockChat {
         f.debug_struct("BedrockChat")
             .field("info", &self.info)
             .field("family", &self.family)
+            .field("system_tools", &self.system_tools)
             .field("link", &self.link)
             .finish()
     }
@@ -101,7 +103,7 @@ impl BedrockChat {
     fn over(model: String, link: Link) -> Self {
         let family = ModelFamily::of(&model);
         let info = ModelInfo::new(VENDOR, model).with_capabilities(family.capabilities());
-        Self { link, info, family }
+        Self { link, info, family, system_tools: Vec::new() }
     }
 
     /// Moves to another address, such as an endpoint within a private network.
@@ -117,6 +119,13 @@ impl BedrockChat {
     pub fn with_family(mut self, family: ModelFamily) -> Self {
         self.family = family;
         self.info.capabilities = family.capabilities();
+        self
+    }
+
+    /// Adds a tool that the service itself runs to every request, such as `nova_grounding` or `nova_code_interpreter`. Its
+    /// calls and results come as opaque parts; see [`server_tool_call`].
+    pub fn with_system_tool(mut self, name: impl Into<String>) -> Self {
+        self.system_tools.push(name.into());
         self
     }
 
@@ -140,7 +149,8 @@ impl BedrockChat {
 
     async fn call(&self, request: &ChatRequest, route: &str, accept: &'static str) -> Result<HttpRequest> {
         request.context.check()?;
-        let body = encode::body(request, &self.info, self.family).map_err(|e| e.with_vendor(VENDOR))?;
+        let body = encode::body(request, &self.info, self.family, &self.system_tools);
+        let body = body.map_err(|e| e.with_vendor(VENDOR))?;
         let call = self.link.call(&self.info.model, route)?.with_json(&body)?.with_header("accept", accept);
         self.link.prove(call.with_context(request.context.clone())).await
     }
