@@ -275,6 +275,7 @@ fn fallback_asks_the_second_only_where_the_first_failed() {
     let begun = |id: &u32| first[id].last().unwrap().begun;
     let expected = |(id, error): &(u32, Error)| !error.is_temporary() || writes(*id) || begun(id);
     assert!(results.failed.iter().all(expected), "all others were answered by the second");
+    assert!(results.count(ErrorKind::InvalidInput) > 50, "a bad request does not move on");
 }
 
 #[test]
