@@ -149,16 +149,17 @@ impl SseDecoder {
         unfinished
     }
 
-    /// Ends the stream. The unfinished event, if its data is a whole JSON object or list: some servers leave out the last
-    /// blank line. The standard discards such an event, and [`finish`](Self::finish) does.
+    /// Ends the stream. The unfinished event, if its data is a whole JSON object or list, or `[DONE]`: some servers leave out
+    /// the last blank line. The standard discards such an event, and [`finish`](Self::finish) does.
     pub fn finish_json(&mut self) -> Option<SseEvent> {
         let line = std::mem::take(&mut self.line);
         if self.failed.is_none() && !self.skipping && !line.is_empty() {
             self.line(&line).ok()?;
         }
         let whole = self.has_data
-            && matches!(self.data.iter().find(|b| !b.is_ascii_whitespace()), Some(b'{' | b'['))
-            && serde_json::from_slice::<serde::de::IgnoredAny>(&self.data).is_ok();
+            && (self.data.trim_ascii() == b"[DONE]"
+                || matches!(self.data.trim_ascii_start().first(), Some(b'{' | b'['))
+                    && serde_json::from_slice::<serde::de::IgnoredAny>(&self.data).is_ok());
         if whole {
             self.dispatch();
         }

@@ -191,7 +191,8 @@ fn an_unfinished_event_is_given_only_if_it_is_whole_json() {
     assert_eq!(rest("data: {\"a\":1}"), done("message"));
     assert_eq!(rest("event: x\ndata: {\"a\":1}\n"), done("x"));
     assert_eq!(rest("data: {\"a\":\ndata: 1}").map(|(_, data)| data), Some("{\"a\":\n1}".to_owned()));
-    for cut in ["data: {\"a\":", "data: 12", "data: [DONE]", "", "data: {\"a\":1}\n\n", ": x"] {
+    assert_eq!(rest("data: [DONE]").map(|(_, data)| data), Some("[DONE]".to_owned()));
+    for cut in ["data: {\"a\":", "data: 12", "data: [DON", "", "data: {\"a\":1}\n\n", ": x"] {
         let mut decoder = SseDecoder::new();
         decoder.push(cut.as_bytes()).unwrap();
         while decoder.next_event().is_some() {}

@@ -79,11 +79,11 @@ fn fold_sse(body: &[u8], mut decoder: impl StreamDecoder) -> Result<Option<ChatR
     let mut any = false;
     while let Some(event) = sse.next_event() {
         any = true;
-        decoder.push(&event.event, &event.data)?;
+        push(&mut decoder, &event.event, &event.data)?;
     }
     any |= sse.is_unfinished();
     if let Some(event) = sse.finish_json() {
-        decoder.push(&event.event, &event.data)?;
+        push(&mut decoder, &event.event, &event.data)?;
     }
     if !any {
         return Ok(None);
@@ -160,6 +160,17 @@ struct Events<S, D> {
     end: Option<Result<()>>,
 }
 
+/// Hands a frame to the decoder. Where a server left out the blank line before `[DONE]`, the two came as one event.
+fn push(decoder: &mut impl StreamDecoder, event: &str, data: &str) -> Result<()> {
+    match data.strip_suffix("\n[DONE]") {
+        Some(data) => {
+            decoder.push(event, data)?;
+            decoder.push("message", "[DONE]")
+        }
+        None => decoder.push(event, data),
+    }
+}
+
 /// Drops the frames. A source that is at its end already is read to it first, without waiting: its connection can then
 /// be used again.
 fn drain(mut frames: Pin<Box<impl futures_util::Stream>>) {
@@ -204,7 +215,7 @@ where
             None => None,
         };
         s.end = match frame {
-            Some(Ok((event, data))) => match s.decoder.push(event.as_ref(), data.as_ref()) {
+            Some(Ok((event, data))) => match push(&mut s.decoder, event.as_ref(), data.as_ref()) {
                 Ok(()) if s.decoder.is_done() => Some(s.decoder.finish()),
                 Ok(()) => None,
                 Err(error) => Some(Err(error)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use katena_core::{
-    Accumulator, ChatModel, ChatModelExt as _, ChatRequest, ChatResponse, Error, Message, Result, TokenCounter,
+    Accumulator, ChatModel, ChatModelExt as _, ChatRequest, ChatResponse, Message, Result, TokenCounter,
 };
 use katena_http::{Endpoint, HttpClient, HttpOptions, HttpRequest, StaticToken};
 use katena_layers::Retry;
@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 
 use crate::report::{self, Counts};
 use crate::rows::Row;
+use crate::vectors;
 
-const KEY: &str = "replayed-key";
+pub(crate) const KEY: &str = "replayed-key";
 
 /// The clients, sharing connections.
 pub(crate) struct Clients {
@@ -53,7 +54,13 @@ impl Clients {
                 response.map(|r| report::response(&r, counts))
             }
             Some(Err(error)) => Err(error),
-            None => self.other(row, base).await,
+            None => match row.api.as_str() {
+                "embeddings" | "cohere.embed" | "gemini.embed" | "ollama.embed" => {
+                    vectors::embed(row, base, self.http.clone(), &self.retry).await
+                }
+                "rerank" => vectors::rerank(row, base, self.http.clone(), &self.retry).await,
+                _ => self.other(row, base).await,
+            },
         };
         result.unwrap_or_else(|error| report::error(&error))
     }
@@ -98,23 +105,42 @@ impl Clients {
             "ollama.chat" => {
                 OllamaChat::new(model).with_client(http()).with_base_url(base).map(|m| of(m, Counts::Whole))
             }
-            "cohere.chat" => {
-                CohereChat::new(model, KEY).with_client(http()).with_base_url(base).map(|m| of(m, Counts::Whole))
-            }
+            "cohere.chat" => CohereChat::new(model, KEY)
+                .with_client(http())
+                .with_base_url(base)
+                .map(|m| of(m, Counts::Whole)),
             _ => return None,
         })
     }
 
+    /// What has no layers of its own is asked again here, by the same rule.
     async fn other(&self, row: &Row, base: &str) -> Result<Value> {
+        let mut tries = 0;
+        loop {
+            let error = match self.once(row, base).await {
+                Ok(report) => return Ok(report),
+                Err(error) => error,
+            };
+            tries += 1;
+            match self.retry.wait_before(tries, &error) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(error),
+            }
+        }
+    }
+
+    async fn once(&self, row: &Row, base: &str) -> Result<Value> {
         if row.api == "count_tokens" {
             let request = ChatRequest::new([Message::user("The recorded question.")]);
             let count = match row.provider.as_str() {
                 "anthropic" => {
-                    let model = AnthropicChat::new("m", KEY).with_client(self.http.clone()).with_base_url(base)?;
+                    let model =
+                        AnthropicChat::new("m", KEY).with_client(self.http.clone()).with_base_url(base)?;
                     model.count_tokens(&request).await?
                 }
                 _ => {
-                    let model = GeminiChat::new("m", KEY).with_client(self.http.clone()).with_base_url(base)?;
+                    let model =
+                        GeminiChat::new("m", KEY).with_client(self.http.clone()).with_base_url(base)?;
                     model.count_tokens(&request).await?
                 }
             };

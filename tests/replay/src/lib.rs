@@ -7,6 +7,7 @@ pub mod judge;
 mod report;
 pub mod rows;
 mod server;
+mod vectors;
 
 pub use fault::{Fault, Wire};
 pub use server::Server;

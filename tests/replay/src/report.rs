@@ -15,9 +15,8 @@ pub(crate) enum Counts {
 }
 
 pub(crate) fn error(error: &Error) -> Value {
-    let fact = |key: &str| error.context().find(|(k, _)| *k == key).map(|(_, v)| v.to_owned());
     json!({"error": {
-        "status": error.status(), "type": fact("type"), "code": fact("code"), "message": error.message(),
+        "status": error.status(), "type": error.context("type"), "code": error.context("code"), "message": error.message(),
         "kind": error.kind().as_str(),
     }})
 }
@@ -30,9 +29,26 @@ fn arguments(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| json!({ "__raw__": text }))
 }
 
+/// A tool call. One that the vendor ran itself is none of the caller's, so Katena keeps it as an item of the vendor; the
+/// verdicts count those of Bedrock among the calls.
+fn call(part: &Part) -> Option<Value> {
+    match part {
+        Part::ToolCall(c) => Some(json!({"name": c.name, "args": arguments(&c.arguments)})),
+        Part::Opaque { value, .. } => {
+            let call = value.get("toolUse")?;
+            Some(json!({"name": call["name"], "args": call["input"]}))
+        }
+        _ => None,
+    }
+}
+
+/// The vendor's own word; some of Gemini's servers send a number.
+fn finish(word: &str) -> Value {
+    word.parse::<u32>().map_or_else(|_| json!(word), |number| json!(number))
+}
+
 pub(crate) fn response(r: &ChatResponse, counts: Counts) -> Value {
-    let calls: Vec<Value> =
-        r.tool_calls().map(|c| json!({"name": c.name, "args": arguments(&c.arguments)})).collect();
+    let calls: Vec<Value> = r.message.parts.iter().filter_map(call).collect();
     let reasoning: String = r
         .message
         .parts
@@ -52,7 +68,7 @@ pub(crate) fn response(r: &ChatResponse, counts: Counts) -> Value {
     }
     json!({
         "text": r.text(), "refusal": r.refusal(), "reasoning": reasoning, "tool_calls": calls,
-        "finish_raw": r.finish_raw,
+        "finish_raw": r.finish_raw.as_deref().map(finish),
         "usage": {"input": input, "output": output, "total": r.usage.total_tokens(), "cached": r.usage.cached_tokens},
         "model": r.model, "request_id": r.request_id,
     })

@@ -44,9 +44,18 @@ impl Row {
     pub fn parse(line: &str) -> Result<Self, String> {
         let row: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
         let body = match (row["body_b64"].as_str(), row["body"].as_str()) {
-            (Some(packed), _) => base64::prelude::BASE64_STANDARD.decode(packed).map_err(|e| e.to_string())?,
+            (Some(packed), _) => {
+                base64::prelude::BASE64_STANDARD.decode(packed).map_err(|e| e.to_string())?
+            }
             (None, Some(text)) => text.as_bytes().to_vec(),
             (None, None) => return Err("a row without a body".to_owned()),
+        };
+        // Some binary streams were recorded as base64 without a word about it.
+        let body = match std::str::from_utf8(&body) {
+            Ok(text) if word(&row["ctype"]).contains("vnd.amazon.eventstream") => {
+                base64::prelude::BASE64_STANDARD.decode(text).unwrap_or(body)
+            }
+            _ => body,
         };
         let request = match &row["req"] {
             Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
@@ -83,7 +92,8 @@ pub fn lines(path: &Path) -> Result<Vec<String>, String> {
     let named = |e: std::io::Error| format!("{}: {e}", path.display());
     let file = std::fs::File::open(path).map_err(named)?;
     let packed = path.extension().is_some_and(|e| e == "gz");
-    let reader: Box<dyn Read> = if packed { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
+    let reader: Box<dyn Read> =
+        if packed { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
     BufReader::new(reader)
         .lines()
         .filter(|line| line.as_ref().map_or(true, |l| !l.trim().is_empty()))

@@ -37,7 +37,11 @@ fn damaged(fault: Fault, row: &Row, verdict: &Value, report: &Value) -> Vec<Stri
     if !report["error"].is_null() {
         let kind = report["error"]["kind"].as_str().unwrap_or("");
         let typed = !matches!(kind, "" | "unexpected" | "config");
-        return if typed { Vec::new() } else { vec![format!("an error without a kind: {}", report["error"])] };
+        return if typed {
+            Vec::new()
+        } else {
+            vec![format!("an error without a kind: {}", report["error"])]
+        };
     }
     let untouched = fault.apply(row, 1).is_some_and(|wire| {
         wire.body == row.body && wire.status == row.status && wire.cut.is_none() && !wire.stalls
@@ -45,8 +49,14 @@ fn damaged(fault: Fault, row: &Row, verdict: &Value, report: &Value) -> Vec<Stri
     if untouched { judge::faults(verdict, report) } else { vec!["an answer from damaged bytes".to_owned()] }
 }
 
+/// A verdict that knows neither a finish reason nor usage of a whole stream was made by something that could not read it.
+fn is_unread(row: &Row, verdict: &Value) -> bool {
+    row.api == "converse.stream" && verdict["kind"] == "ok" && verdict["finish"].is_null()
+}
+
 fn check(fault: Fault) {
     let Some((rows, verdicts)) = recorded() else { return };
+    let rows: Vec<Row> = rows.into_iter().filter(|row| !is_unread(row, &verdicts[&row.id])).collect();
     let rows: Vec<Row> = match fault {
         // These cost time or bytes by the exchange: every seventh will do, of the small ones. The program takes all.
         Fault::Bytes1 | Fault::HugeLine | Fault::Stall => {

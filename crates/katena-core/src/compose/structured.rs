@@ -35,7 +35,7 @@ const VALUE: &str = "value";
 /// let model = ScriptedChat::texts([r#"{"name": "Delft", "people": 109000}"#]);
 /// let city: City = katena_core::extract(&model, "Where is TU Delft?").await?;
 /// assert_eq!(city.name, "Delft");
-/// # katena_core::Result::Ok(()) }).unwrap().unwrap();
+/// # Ok::<(), katena_core::Error>(()) }).unwrap().unwrap();
 /// ```
 pub async fn extract<T>(model: &dyn ChatModel, request: impl IntoRequest) -> Result<T>
 where
