@@ -140,7 +140,7 @@ pub struct ChatResponse {
     /// Log-probabilities of the answer's tokens, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<TokenLogprob>>,
-    /// The vendor's reply as it was (not for streams).
+    /// The vendor's reply as it was; of a stream what has no other place, or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<Value>,
 }

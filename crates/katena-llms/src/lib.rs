@@ -69,22 +69,22 @@ mod presets;
 #[cfg(feature = "webhooks")]
 pub mod webhooks;
 
+#[cfg(feature = "anthropic")]
+pub use anthropic::AnthropicChat;
+#[cfg(any(feature = "openai", feature = "responses"))]
+pub use azure::AzureOpenAi;
 #[cfg(feature = "bedrock")]
 pub use bedrock::BedrockChat;
 #[cfg(all(feature = "bedrock", feature = "anthropic"))]
 pub use bedrock::BedrockClaude;
 #[cfg(feature = "cohere")]
 pub use cohere::CohereChat;
+#[cfg(feature = "gemini")]
+pub use gemini::GeminiChat;
 #[cfg(feature = "mistral")]
 pub use mistral::MistralChat;
 #[cfg(feature = "ollama")]
 pub use ollama::OllamaChat;
-#[cfg(feature = "anthropic")]
-pub use anthropic::AnthropicChat;
-#[cfg(feature = "gemini")]
-pub use gemini::GeminiChat;
-#[cfg(any(feature = "openai", feature = "responses"))]
-pub use azure::AzureOpenAi;
 #[cfg(feature = "openai")]
 pub use openai_chat::OpenAiChat;
 #[cfg(feature = "responses")]

@@ -9,10 +9,25 @@ const MAX_PARTS: usize = 2048;
 /// Bytes of one answer.
 const MAX_BYTES: usize = 64 << 20;
 
+/// True for a signature that names its vendor before a colon, as those of OpenAI and Gemini do here. Base64, in which
+/// Anthropic and Bedrock sign, has no colon.
+#[allow(dead_code, reason = "each protocol is a feature and uses its own part of this")]
+pub(crate) fn names_its_vendor(signature: &str) -> bool {
+    signature.contains(':')
+}
+
 #[derive(Debug)]
 enum Growing {
-    Text { kind: PartKind, text: String, signature: Option<String> },
-    Call { id: String, name: String, arguments: String },
+    Text {
+        kind: PartKind,
+        text: String,
+        signature: Option<String>,
+    },
+    Call {
+        id: String,
+        name: String,
+        arguments: String,
+    },
     /// Has begun and comes whole.
     Whole(Part),
     Done(Part),

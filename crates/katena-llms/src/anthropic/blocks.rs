@@ -200,10 +200,12 @@ fn assistant(part: &Part) -> Result<Option<Kind<'_>>> {
     Ok(Some(match part {
         Part::Text { text } | Part::Refusal { text } if text.is_empty() => return Ok(None),
         Part::Text { text } | Part::Refusal { text } => Kind::Text { text },
-        Part::Reasoning { text, signature: Some(signature) } if !signature.is_empty() => {
+        Part::Reasoning { text, signature: Some(signature) }
+            if !signature.is_empty() && !crate::parts::names_its_vendor(signature) =>
+        {
             Kind::Thinking { thinking: text, signature }
         }
-        // The API takes no thinking that it did not sign.
+        // The API takes no thinking that it did not sign; another vendor's is left out.
         Part::Reasoning { .. } => return Ok(None),
         Part::ToolCall(call) => {
             Kind::ToolUse { id: identifier(&call.id), name: &call.name, input: input(call) }

@@ -55,7 +55,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// The blocks of a message of the assistant. Reasoning without a signature is left out: no model takes it back.
+    /// The blocks of a message of the assistant. Reasoning without a signature, or with another vendor's, is left out: no model takes it back.
     pub(super) fn assistant(parts: &[Part], info: &ModelInfo, out: &mut Vec<Value>) -> Result<()> {
         for part in parts {
             match part {
@@ -64,7 +64,9 @@ impl Blocks {
                         out.push(json!({"text": text}));
                     }
                 }
-                Part::Reasoning { text, signature: Some(signature) } => {
+                Part::Reasoning { text, signature: Some(signature) }
+                    if !crate::parts::names_its_vendor(signature) =>
+                {
                     let text = json!({"text": text, "signature": signature});
                     out.push(json!({"reasoningContent": {"reasoningText": text}}));
                 }

@@ -4,6 +4,7 @@
 mod batch;
 mod cache;
 mod encode;
+mod quick;
 mod quirks;
 mod reasoning;
 mod stream;

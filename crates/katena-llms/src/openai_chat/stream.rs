@@ -5,6 +5,7 @@ use std::fmt;
 use katena_core::{ChatEvent, Error, ErrorKind, Message, Part, PartKind, Result, Role, TokenLogprob, Usage};
 use serde_json::Value;
 
+use super::quick;
 use super::reasoning::{Details, text_of};
 use super::wire::{self, CallDelta, Choice, Content, Reply};
 use crate::openai_shared::{parse, word};
@@ -16,8 +17,8 @@ const MAX_CALLS: usize = 128;
 /// Decodes the server-sent events of one streamed chat completion into [`ChatEvent`]s.
 ///
 /// Each part ends before a part of another kind begins; tool calls at the end of the answer, since their pieces may be
-/// interleaved, and so does reasoning that the server signs. The answer ends with `[DONE]`, or with the end of the stream after a finish reason; a stream that ends
-/// earlier is an error.
+/// interleaved, and so does reasoning that the server signs. The answer ends with `[DONE]`, or with the end of the stream
+/// after a finish reason; a stream that ends earlier is an error.
 ///
 /// ```
 /// use katena_core::Accumulator;
@@ -117,6 +118,12 @@ impl OpenAiStreamDecoder {
                 Value::String(text) => wire::error_of(serde_json::json!({ "error": text })),
                 value => wire::error_of(value),
             });
+        }
+        // The first chunk names id and model.
+        if self.model.is_some()
+            && let Some(text) = quick::piece(data)
+        {
+            return self.grow(PartKind::Text, &text);
         }
         let mut chunk: Reply = parse(data)?;
         if let Some(error) = chunk.take_error() {
