@@ -36,7 +36,9 @@ fn chat_stream() -> Vec<bytes::Bytes> {
              \"choices\":[{{\"index\":0,\"delta\":{{\"content\":\" word{n}\"}},\"logprobs\":null,\"finish_reason\":null}}]}}\n\n"
         );
     }
-    text.push_str("data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n");
+    text.push_str(
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+    );
     let whole = bytes::Bytes::from(text);
     (0..whole.len()).step_by(PIECE).map(|at| whole.slice(at..(at + PIECE).min(whole.len()))).collect()
 }
@@ -179,11 +181,22 @@ fn main() {
     }
     assert!(results[..3].iter().all(|n| *n == EVENTS + 2), "{results:?}");
     assert!(results[3..].iter().all(|n| *n == results[3]), "{results:?}");
-    println!("{} events, {bytes} bytes, pieces of {PIECE}; medians of {ROUNDS} interleaved rounds", EVENTS + 2);
+    println!(
+        "{} events, {bytes} bytes, pieces of {PIECE}; medians of {ROUNDS} interleaved rounds",
+        EVENTS + 2
+    );
     let medians: Vec<f64> = times.into_iter().map(median).collect();
     for ((name, _), median) in works.iter().zip(&medians) {
         println!("{name:48} {:7.2} ms", median * 1e3);
     }
-    println!("events: {:.1} x as a stream, {:.1} x the decoder alone", medians[0] / medians[1], medians[0] / medians[2]);
-    println!("answer: {:.1} x against Value, {:.1} x against a struct", medians[3] / medians[5], medians[4] / medians[5]);
+    println!(
+        "events: {:.1} x as a stream, {:.1} x the decoder alone",
+        medians[0] / medians[1],
+        medians[0] / medians[2]
+    );
+    println!(
+        "answer: {:.1} x against Value, {:.1} x against a struct",
+        medians[3] / medians[5],
+        medians[4] / medians[5]
+    );
 }
