@@ -39,9 +39,9 @@ impl ChatModel for Can {
     }
 }
 
-fn calls(name: &str, arguments: &str) -> Result<ChatResponse> {
+fn calls(name: &str, arguments: &str) -> ChatResponse {
     let call = Part::ToolCall(ToolCall::new("c1", name, arguments));
-    Ok(ChatResponse::new(Message::new(Role::Assistant, vec![call]), FinishReason::ToolCalls))
+    ChatResponse::new(Message::new(Role::Assistant, vec![call]), FinishReason::ToolCalls)
 }
 
 #[tokio::test]
@@ -57,8 +57,8 @@ async fn a_native_schema_is_sent_and_a_bad_reply_is_repaired() {
 #[tokio::test]
 async fn without_a_native_schema_a_tool_is_forced() {
     let script = ScriptedChat::new([
-        calls("Person", r#"{"name":"Ada"}"#),
-        calls("Person", r#"{"name":"Ada","age":36}"#),
+        Ok(calls("Person", r#"{"name":"Ada"}"#)),
+        Ok(calls("Person", r#"{"name":"Ada","age":36}"#)),
     ]);
     let model = Can::new(script.clone(), ChatCapabilities::none().with_tools());
     assert_eq!(extract::<Person>(&model, "Who?").await.unwrap(), ada());
