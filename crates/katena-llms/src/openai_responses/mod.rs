@@ -68,8 +68,8 @@ struct Settings {
 /// - What the [capabilities](Self::with_capabilities) don't name is refused before anything is sent. The protocol has no
 ///   stop texts, no seed, no `top_k` and no penalties.
 /// - Reasoning comes with a signature that holds the item as the server sent it, and goes back unchanged to the same
-///   vendor; that of other vendors is left out. A model that does not think refuses the wish for encrypted reasoning:
-///   give it [capabilities](Self::with_capabilities) without `reasoning`.
+///   vendor; that of other vendors is left out. A model that does not think refuses the wish for encrypted reasoning. OpenAI's are
+///   known by name; an Azure deployment of one needs [capabilities](Self::with_capabilities) without `reasoning`.
 /// - Calls of the server's own tools (web search, code interpreter, MCP, …), custom tools' calls, compactions and sources
 ///   of a text are [`Part::Opaque`](katena_core::Part::Opaque) and go back unchanged.
 /// - The system messages before all others are the `instructions`.
@@ -105,6 +105,9 @@ impl fmt::Debug for OpenAiResponses {
     }
 }
 
+/// OpenAI's families that answer 400 to a request for encrypted reasoning. The list is closed: models since then reason.
+const NEVER_REASON: [&str; 4] = ["gpt-3.5", "gpt-4", "chatgpt-4o", "gpt-5-chat"];
+
 fn everything() -> ChatCapabilities {
     ChatCapabilities::none()
         .with_tools()
@@ -119,9 +122,12 @@ fn everything() -> ChatCapabilities {
 
 impl OpenAiResponses {
     pub(crate) fn of(link: Link, vendor: &str, model: impl Into<String>) -> Self {
+        let model = model.into();
+        let mut can = everything();
+        can.reasoning = !NEVER_REASON.iter().any(|family| model.starts_with(family));
         Self {
             link: link.with_vendor(vendor),
-            info: ModelInfo::new(vendor, model).with_capabilities(everything()),
+            info: ModelInfo::new(vendor, model).with_capabilities(can),
             settings: Settings::default(),
         }
     }

@@ -20,3 +20,14 @@ fn the_environment_decides_key_and_address() {
     assert!(!format!("{local:?}").contains("authorization"));
     assert_eq!(local.with_base_url("https://api.openai.com/v1").unwrap().info.vendor, "openai");
 }
+
+#[test]
+fn models_that_never_reason_are_not_asked_for_reasoning() {
+    let reasons = |model: &str| OpenAiResponses::new(model, "k").info().capabilities.reasoning;
+    for model in ["gpt-5-mini", "o4-mini", "gpt-6", "codex-mini-latest"] {
+        assert!(reasons(model), "{model}");
+    }
+    for model in ["gpt-4o", "gpt-4.1-nano", "gpt-3.5-turbo", "gpt-5-chat-latest"] {
+        assert!(!reasons(model), "{model}");
+    }
+}
