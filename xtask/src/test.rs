@@ -11,7 +11,17 @@ pub(crate) const CHAT_MODEL: &str = "smollm2-135m-instruct-q4_1.gguf";
 const EMBED_MODEL: &str = "all-minilm-l6-v2-f16.gguf";
 const EMBED_SOURCE: &str = "all-minilm-l6-v2";
 
-const EXAMPLES: [&str; 4] = ["compose", "tool_call", "answer_with_fakes", "answer_locally"];
+const EXAMPLES: [&str; 9] = [
+    "compose",
+    "tool_call",
+    "answer_with_fakes",
+    "answer_locally",
+    "switch_vendor",
+    "typed_extraction",
+    "fallback",
+    "budget_alert",
+    "recorded_test",
+];
 
 /// Runs all stages, prints their table, fails if one failed.
 pub(crate) fn run() -> Result<()> {

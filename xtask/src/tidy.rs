@@ -75,9 +75,12 @@ fn findings() -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Every member takes the workspace's lints; katena-llama-cpp, which holds the C++ engine, has its own.
+/// Every member takes the workspace's lints; katena-llama-cpp, which holds the C++ engine, has its own. `fuzz/` and
+/// `benches/peers/` are workspaces of their own.
 fn lints(name: &str, manifest: &str) -> Option<String> {
-    let own = ["Cargo.toml", "fuzz/Cargo.toml", "crates/katena-llama-cpp/Cargo.toml"].contains(&name);
+    let own =
+        ["Cargo.toml", "fuzz/Cargo.toml", "benches/peers/Cargo.toml", "crates/katena-llama-cpp/Cargo.toml"];
+    let own = own.contains(&name);
     let takes = manifest.contains("[lints]\nworkspace = true");
     (!own && !takes).then(|| format!("{name}: add [lints] workspace = true"))
 }

@@ -14,12 +14,12 @@ pub use katena_core::*;
 
 #[cfg(feature = "chains")]
 pub use katena_chains as chains;
-#[cfg(feature = "llama-cpp")]
-pub use katena_llama_cpp as llama_cpp;
 #[cfg(feature = "embeddings")]
 pub use katena_embeddings as embeddings;
 #[cfg(feature = "layers")]
 pub use katena_layers as layers;
+#[cfg(feature = "llama-cpp")]
+pub use katena_llama_cpp as llama_cpp;
 #[cfg(feature = "llms")]
 pub use katena_llms as llms;
 #[cfg(feature = "loaders")]
@@ -42,12 +42,12 @@ pub mod prelude {
 
     #[cfg(feature = "chains")]
     pub use katena_chains::RetrievalQa;
-    #[cfg(feature = "llama-cpp")]
-    pub use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaEmbedder, LlamaOptions};
     #[cfg(feature = "layers")]
     pub use katena_layers::{
         Cache, CircuitBreaker, Concurrency, Fallback, Guard, Meter, RateLimit, Retry, Timeout, Trace,
     };
+    #[cfg(feature = "llama-cpp")]
+    pub use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaEmbedder, LlamaOptions};
     #[cfg(feature = "anthropic")]
     pub use katena_llms::AnthropicChat;
     #[cfg(feature = "bedrock")]
