@@ -167,6 +167,34 @@ impl Error {
         self.with(|i| i.request_id = Some(id))
     }
 
+    /// Changes every text in it: the message, the context's values, the request's id, and what caused it. `change` gives
+    /// the new text, or `None` for one that stays. A cause that changes is kept as text alone.
+    ///
+    /// ```
+    /// use katena_core::{Error, ErrorKind};
+    /// let error = Error::new(ErrorKind::Unauthenticated, "bad key sk-123").with_context("param", "sk-123");
+    /// let error = error.map_texts(|text| text.contains("sk-123").then(|| text.replace("sk-123", "***")));
+    /// assert_eq!(error.to_string(), "unauthenticated: bad key *** (param: ***)");
+    /// ```
+    pub fn map_texts(self, change: impl Fn(&str) -> Option<String>) -> Self {
+        let mut this = self;
+        if let Some(message) = change(&this.0.message) {
+            this = this.with(|i| i.message = Cow::Owned(message));
+        }
+        if let Some(id) = this.0.request_id.as_deref().and_then(&change) {
+            this = this.with(|i| i.request_id = Some(id));
+        }
+        for n in 0..this.0.context.len() {
+            if let Some(value) = change(&this.0.context[n].1) {
+                this = this.with(|i| i.context[n].1 = value);
+            }
+        }
+        if let Some(cause) = this.0.source.as_deref().and_then(|s| told(s, &change)) {
+            this = this.with(|i| i.source = Some(Arc::new(cause)));
+        }
+        this
+    }
+
     /// What went wrong, as far as a caller can act on it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -241,6 +269,38 @@ impl Error {
     }
 }
 
+/// A cause of which only a changed text is left, with its own causes.
+struct Told(String);
+
+/// The text of a cause and of its causes, if `change` changes it. What `Debug` shows counts too: it may tell more.
+fn told(cause: &(dyn std::error::Error + 'static), change: impl Fn(&str) -> Option<String>) -> Option<Told> {
+    let mut text = cause.to_string();
+    let mut next = cause.source();
+    while let Some(deeper) = next {
+        text.push_str("; caused by: ");
+        text.push_str(&deeper.to_string());
+        next = deeper.source();
+    }
+    match change(&text) {
+        Some(text) => Some(Told(text)),
+        None => change(&format!("{cause:?}")).map(|_| Told(text)),
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Told {}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let i = &*self.0;
@@ -308,5 +368,18 @@ mod tests {
         let copy = error.clone().with_temporary(false);
         assert!(error.is_temporary() && !copy.is_temporary());
         assert_eq!(copy.retry_after(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn texts_change_in_the_causes_too() {
+        let deep = Error::config("outer").with_source(Error::config("the key is hidden"));
+        let error = Error::config("fine").with_source(deep).with_request_id("hidden");
+        let same = error.clone().map_texts(|_| None);
+        assert!(format!("{same:?}").contains("hidden"));
+        let hide = |text: &str| text.contains("hidden").then(|| text.replace("hidden", "***"));
+        let changed = error.map_texts(hide);
+        assert_eq!(changed.request_id(), Some("***"));
+        assert!(!format!("{changed:?}").contains("hidden"), "{changed:?}");
+        assert!(format!("{changed:?}").contains("the key is ***"), "{changed:?}");
     }
 }

@@ -15,8 +15,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep};
 
 use crate::client::body_error;
-use crate::ndjson::NdjsonStream;
-use crate::sse::SseStream;
+use crate::ndjson::{MAX_LINE_BYTES, NdjsonDecoder, NdjsonStream};
+use crate::secret::Redaction;
+use crate::sse::{MAX_EVENT_BYTES, SseDecoder, SseStream};
 
 /// What the first bytes of a body look like, whatever its content type says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub(crate) struct Head {
     pub(crate) request_id: Option<String>,
     pub(crate) rate_limits: Option<RateLimits>,
     pub(crate) vendor: Option<Cow<'static, str>>,
+    /// What was sent and must not come back in an error.
+    pub(crate) sent: Redaction,
 }
 
 impl Head {
@@ -63,7 +66,7 @@ impl Head {
         if let Some(id) = &self.request_id {
             error = error.with_request_id(id.clone());
         }
-        error
+        error.map_texts(|text| self.sent.text(text))
     }
 
     fn complete(&self, mut response: ChatResponse) -> ChatResponse {
@@ -133,7 +136,7 @@ impl HttpReply {
         Shape::of(&self.body)
     }
 
-    /// Adds vendor and request id to an error about this reply.
+    /// Adds vendor and request id to an error about this reply, and takes out of it what was sent as a secret.
     pub fn mark(&self, error: Error) -> Error {
         self.head.mark(error)
     }
@@ -150,7 +153,8 @@ impl HttpReply {
                     .with_status(self.head.status)
                     .with_source(e),
             ),
-            shape => self.head.unreadable(shape).with_source(e),
+            // Marked with its cause: that may repeat a text of the body.
+            shape => self.head.mark(self.head.unreadable(shape).with_source(e)),
         })
     }
 }
@@ -161,6 +165,8 @@ impl HttpReply {
 /// the deadline, `Cancelled` at the cancel signal, `Unavailable` if the connection breaks; nothing comes after an error.
 pub struct HttpStream {
     head: Head,
+    /// The most bytes of one event or line.
+    limit: usize,
     front: VecDeque<Bytes>,
     body: Option<BoxStream<'static, reqwest::Result<Bytes>>>,
     idle_timeout: Duration,
@@ -181,11 +187,13 @@ impl HttpStream {
     pub(crate) fn new(
         head: Head,
         response: reqwest::Response,
+        limit: usize,
         idle_timeout: Duration,
         context: &katena_core::Context,
     ) -> Self {
         Self {
             head,
+            limit,
             front: VecDeque::new(),
             body: Some(response.bytes_stream().boxed()),
             idle_timeout,
@@ -262,20 +270,28 @@ impl HttpStream {
         move |response| head.complete(response)
     }
 
-    /// A function that adds vendor and request id to errors about this reply.
+    /// A function that adds vendor and request id to errors about this reply, and takes out of them what was sent as a
+    /// secret.
     pub fn marker(&self) -> impl Fn(Error) -> Error + Send + Sync + 'static {
         let head = self.head.clone();
         move |error| head.mark(error)
     }
 
-    /// Decodes server-sent events.
+    /// Decodes server-sent events, each at most as large as the client's limit of a whole reply.
     pub fn into_sse(self) -> SseStream<Self> {
-        SseStream::new(self)
+        let decoder = SseDecoder::new().with_max_event_bytes(self.limit.min(MAX_EVENT_BYTES));
+        SseStream::with_decoder(self, decoder)
     }
 
-    /// Decodes newline-delimited JSON.
+    /// Decodes newline-delimited JSON, each line at most as large as the client's limit of a whole reply.
     pub fn into_ndjson(self) -> NdjsonStream<Self> {
-        NdjsonStream::new(self)
+        let decoder = NdjsonDecoder::new().with_max_line_bytes(self.limit.min(MAX_LINE_BYTES));
+        NdjsonStream::with_decoder(self, decoder)
+    }
+
+    #[cfg(feature = "aws")]
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::body::{Head, HttpReply, HttpStream, after};
 use crate::options::{HttpOptions, Proxy};
 use crate::request::{HttpRequest, Method};
-use crate::secret::Secret;
+use crate::secret::{Redaction, Secret};
 use crate::status::{ErrorDetails, parse_retry_after};
 
 /// An HTTP client. Clones share connections and settings; make one and hand it to every component.
@@ -77,7 +77,7 @@ impl HttpClient {
         let limit = self.0.options.max_body;
         let call = async move {
             let (head, response) = self.begin(request).await?;
-            HttpStream::new(head, response, self.0.options.timeout, &Context::new()).read(limit).await
+            HttpStream::new(head, response, limit, self.0.options.timeout, &Context::new()).read(limit).await
         };
         self.bounded(&context, call).await
     }
@@ -90,7 +90,8 @@ impl HttpClient {
         let context = request.context.clone();
         self.bounded(&context, async {
             let (head, response) = self.begin(request).await?;
-            Ok(HttpStream::new(head, response, self.0.options.idle_timeout, &context))
+            let options = &self.0.options;
+            Ok(HttpStream::new(head, response, options.max_body, options.idle_timeout, &context))
         })
         .await
     }
@@ -105,8 +106,15 @@ impl HttpClient {
                 .tcp_nodelay(true)
                 .referer(false)
                 .user_agent(concat!("katena/", env!("CARGO_PKG_VERSION")));
-            if options.proxy == Proxy::None {
-                builder = builder.no_proxy();
+            match &options.proxy {
+                Proxy::None => builder = builder.no_proxy(),
+                Proxy::FromEnv => {}
+                Proxy::Url(address) => {
+                    // Without its cause, which may name the address.
+                    let proxy = reqwest::Proxy::all(address.expose())
+                        .map_err(|_| Error::config("the proxy's address is none"))?;
+                    builder = builder.proxy(proxy);
+                }
             }
             builder.build().map_err(|e| Error::config("the HTTP client can't be set up").with_source(e))
         };
@@ -136,8 +144,10 @@ impl HttpClient {
 
     /// Sends the request and checks the status.
     async fn begin(&self, request: HttpRequest) -> Result<(Head, reqwest::Response)> {
-        let HttpRequest { method, url, headers, body, vendor, .. } = request;
-        let mut head = Head { vendor, ..Head::default() };
+        let HttpRequest { method, url, headers, body, vendor, hidden, .. } = request;
+        let sent = headers.iter().map(|(name, value)| (&**name, value));
+        let sent = Redaction::of(sent, &url, hidden.into_iter().chain(self.0.options.proxy.password()));
+        let mut head = Head { vendor, sent, ..Head::default() };
         let method = match method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
@@ -154,7 +164,11 @@ impl HttpClient {
             .send()
             .await
             .map_err(|e| head.mark(connection_error(e)).with_context("url", place.clone()))?;
-        let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let sent = head.sent.clone();
+        let text = |name: &str| {
+            let value = response.headers().get(name).and_then(|v| v.to_str().ok())?;
+            Some(sent.or_same(value.to_owned()))
+        };
         head.status = response.status().as_u16();
         head.content_type = text("content-type");
         head.request_id = [
@@ -182,7 +196,7 @@ impl HttpClient {
         // The name may be followed by the address of its schema.
         let error_type = text("x-amzn-errortype").and_then(|t| t.split(':').next().map(str::to_owned));
         let body = self.error_body(response).await;
-        let mut error = head.mark(status_error(head.status, &body, error_type, &headers));
+        let mut error = head.mark(status_error(head.status, &body, error_type));
         if let Some(wait) = retry_after {
             error = error.with_retry_after(wait);
         }
@@ -234,12 +248,7 @@ fn header_map(headers: &[(Cow<'static, str>, Secret)]) -> Result<HeaderMap> {
 }
 
 /// `error_type` is AWS's, which stands in a header.
-fn status_error(
-    status: u16,
-    body: &[u8],
-    error_type: Option<String>,
-    headers: &[(Cow<'static, str>, Secret)],
-) -> Error {
+fn status_error(status: u16, body: &[u8], error_type: Option<String>) -> Error {
     let details = serde_json::from_slice::<Value>(body).ok().as_ref().and_then(ErrorDetails::from_value);
     let mut details = details.unwrap_or_else(|| {
         let text = String::from_utf8_lossy(body);
@@ -253,11 +262,6 @@ fn status_error(
     details.error_type = details.error_type.or(error_type);
     if (300..400).contains(&status) {
         "the server redirects elsewhere; redirects are not followed".clone_into(&mut details.message);
-    }
-    // Some servers repeat the key that they did not accept.
-    for (_, secret) in headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-type")) {
-        let bare = Secret::new(secret.expose().rsplit(' ').next().unwrap_or_default());
-        details.message = bare.redact(details.message);
     }
     details.into_error(Some(status))
 }

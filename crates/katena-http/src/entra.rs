@@ -224,7 +224,7 @@ impl EntraToken {
     }
 
     async fn fetch(&self) -> Result<Fresh> {
-        let (call, secret) = match &self.identity {
+        let call = match &self.identity {
             Identity::Application { token, client_id, proof } => {
                 let secret = proof.read().await?;
                 let mut form = url::form_urlencoded::Serializer::new(String::new());
@@ -241,7 +241,7 @@ impl EntraToken {
                         .append_pair("client_assertion", secret.expose()),
                 };
                 let call = exact(Method::Post, token)?;
-                (call.with_body("application/x-www-form-urlencoded", form.finish()), secret)
+                call.with_body("application/x-www-form-urlencoded", form.finish()).with_hidden(secret)
             }
             Identity::Managed { token, client_id, header } => {
                 let resource = self.scope.strip_suffix("/.default").unwrap_or(&self.scope);
@@ -252,15 +252,13 @@ impl EntraToken {
                 if let Some(id) = client_id {
                     call = call.with_query("client_id", id);
                 }
-                let secret = header.clone().unwrap_or_else(|| Secret::new(""));
-                let call = match header {
+                match header {
                     Some(header) => call.with_header("x-identity-header", header.clone()),
                     None => call.with_header("metadata", "true"),
-                };
-                (call, secret)
+                }
             }
         };
-        let reply = self.client.send(call).await.map_err(|e| refused(e, &secret))?;
+        let reply = self.client.send(call).await.map_err(refused)?;
         Fresh::of(&with_span(reply.json()?)).map_err(|e| reply.mark(e))
     }
 }
@@ -301,11 +299,11 @@ fn with_span(mut reply: Value) -> Value {
 }
 
 /// An answer of 400 or 401 here means that the credentials are not accepted.
-fn refused(error: Error, secret: &Secret) -> Error {
+fn refused(error: Error) -> Error {
     match error.status() {
         Some(status @ (400 | 401 | 403)) => {
-            let said = secret.redact(error.message().to_owned());
-            unauthenticated(format!("the credentials are not accepted: {said}")).with_status(status)
+            unauthenticated(format!("the credentials are not accepted: {}", error.message()))
+                .with_status(status)
         }
         _ => error,
     }

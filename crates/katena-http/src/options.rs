@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::secret::Secret;
+
 /// Times and sizes that bound every call.
 ///
 /// ```
@@ -19,23 +21,41 @@ pub struct HttpOptions {
     /// The longest silence within a streamed reply, counted only while somebody waits for it: 300 s. Reasoning models
     /// are silent for minutes.
     pub idle_timeout: Duration,
-    /// The most bytes of a whole reply, after decompression: 64 MiB.
+    /// The most bytes of a whole reply, after decompression, and of one event or line of a streamed one: 64 MiB.
     pub max_body: usize,
     /// The most bytes read of an error reply; the rest is not needed to name the error: 64 KiB.
     pub max_error_body: usize,
-    /// Whether `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count.
+    /// Which proxy is used: none.
     pub proxy: Proxy,
 }
 
 /// Which proxy the client uses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+///
+/// ```
+/// use katena_http::{HttpClient, HttpOptions, Proxy};
+/// let proxy = Proxy::Url("http://user:hidden@proxy.example:3128".into());
+/// let client = HttpClient::with_options(HttpOptions::new().with_proxy(proxy));
+/// assert!(!format!("{client:?}").contains("hidden"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proxy {
     /// None, whatever the environment says.
     #[default]
     None,
-    /// The one that the environment names.
+    /// The one that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
     FromEnv,
+    /// The one at this `http` or `https` address, for every call, whatever the environment says. A user name and password
+    /// in it are sent to the proxy alone. A call fails with kind `Config` if it is no address.
+    Url(Secret),
+}
+
+impl Proxy {
+    /// The password in its address.
+    pub(crate) fn password(&self) -> Option<Secret> {
+        let Self::Url(address) = self else { return None };
+        url::Url::parse(address.expose()).ok()?.password().map(Secret::new)
+    }
 }
 
 impl Default for HttpOptions {
@@ -75,7 +95,7 @@ impl HttpOptions {
         self
     }
 
-    /// Sets the most bytes of a whole reply, after decompression.
+    /// Sets the most bytes of a whole reply, after decompression, and of one event or line of a streamed one.
     pub fn with_max_body(mut self, bytes: usize) -> Self {
         self.max_body = bytes;
         self

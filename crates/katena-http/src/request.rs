@@ -44,6 +44,8 @@ pub struct HttpRequest {
     pub(crate) body: Bytes,
     pub(crate) context: Context,
     pub(crate) vendor: Option<Cow<'static, str>>,
+    /// Secrets in the body.
+    pub(crate) hidden: Vec<Secret>,
 }
 
 impl fmt::Debug for HttpRequest {
@@ -69,6 +71,7 @@ impl HttpRequest {
             body: Bytes::new(),
             context: Context::new(),
             vendor: endpoint.vendor_name(),
+            hidden: Vec::new(),
         })
     }
 
@@ -115,6 +118,13 @@ impl HttpRequest {
     /// The value of a header that was set here or at the endpoint.
     pub fn header(&self, name: &str) -> Option<&Secret> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Names a secret that the body holds, so that errors do not show it where the server repeats it. What headers hold
+    /// needs no naming.
+    pub fn with_hidden(mut self, secret: Secret) -> Self {
+        self.hidden.push(secret);
+        self
     }
 
     /// Adds a name and value to the address's query.

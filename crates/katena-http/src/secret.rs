@@ -29,11 +29,82 @@ impl Secret {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    /// `text` with each occurrence of the secret replaced by `***`.
-    pub(crate) fn redact(&self, text: String) -> String {
+/// What a call sent that must not come back in errors: some servers repeat the key that they did not accept.
+#[derive(Clone, Default)]
+pub(crate) struct Redaction(Arc<[Secret]>);
+
+impl fmt::Debug for Redaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} secrets", self.0.len())
+    }
+}
+
+/// Headers whose values everybody may know.
+const PLAIN: [&str; 12] = [
+    "accept",
+    "anthropic-beta",
+    "anthropic-version",
+    "content-length",
+    "content-type",
+    "host",
+    "http-referer",
+    "user-agent",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-goog-user-project",
+    "x-title",
+];
+
+impl Redaction {
+    /// The secrets among these headers, in this address, and others.
+    pub(crate) fn of<'a>(
+        headers: impl IntoIterator<Item = (&'a str, &'a Secret)>,
+        url: &url::Url,
+        others: impl IntoIterator<Item = Secret>,
+    ) -> Self {
+        let mut secrets: Vec<Secret> = others.into_iter().collect();
+        for (name, value) in headers {
+            if !PLAIN.iter().any(|plain| name.eq_ignore_ascii_case(plain)) {
+                // Without the scheme, and of a signature the signature alone.
+                let bare = value.expose().rsplit(' ').next().unwrap_or_default();
+                secrets.push(Secret::new(bare.strip_prefix("Signature=").unwrap_or(bare)));
+            }
+        }
+        for (name, value) in url.query_pairs() {
+            let name = name.to_ascii_lowercase();
+            if ["key", "token", "secret", "signature", "password"].iter().any(|word| name.contains(word)) {
+                secrets.push(Secret::new(value));
+            }
+        }
         // A very short "secret" would only garble the message.
-        if self.0.len() >= 6 && text.contains(&*self.0) { text.replace(&*self.0, "***") } else { text }
+        secrets.retain(|secret| secret.0.len() >= 6);
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.0.len()));
+        Self(secrets.into())
+    }
+
+    /// `text` with `***` in place of each secret; `None` if it has none.
+    pub(crate) fn text(&self, text: &str) -> Option<String> {
+        let mut changed: Option<String> = None;
+        for Secret(secret) in self.0.iter() {
+            let now = changed.as_deref().unwrap_or(text);
+            if now.contains(&**secret) {
+                changed = Some(now.replace(&**secret, "***"));
+            }
+            // A long message is cut, maybe within the secret.
+            let now = changed.as_deref().unwrap_or(text);
+            let cut = (8..secret.len()).rev().filter(|n| secret.is_char_boundary(*n));
+            if let Some(n) = cut.into_iter().find(|n| now.ends_with(&secret[..*n])) {
+                changed = Some(format!("{}***", &now[..now.len() - n]));
+            }
+        }
+        changed
+    }
+
+    /// [`text`](Self::text), or the text itself.
+    pub(crate) fn or_same(&self, text: String) -> String {
+        self.text(&text).unwrap_or(text)
     }
 }
 
@@ -58,5 +129,30 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_hidden_whole_or_cut() {
+        let headers = [
+            ("Authorization", Secret::new("Bearer sk-0123456789abcdef")),
+            ("accept", Secret::new("application/json")),
+            ("x-short", Secret::new("on")),
+        ];
+        let url = url::Url::parse("http://h/x?key=query-secret&alt=sse-and-more").unwrap();
+        let sent = Redaction::of(headers.iter().map(|(n, v)| (*n, v)), &url, [Secret::new("pass-word")]);
+        for (text, want) in [
+            ("no sk-0123456789abcdef!", Some("no ***!")),
+            ("a query-secret and pass-word", Some("a *** and ***")),
+            ("cut off: sk-01234567", Some("cut off: ***")),
+            ("Bearer application/json on sse-and-more sk-0", None),
+        ] {
+            assert_eq!(sent.text(text).as_deref(), want, "{text}");
+        }
+        assert!(!format!("{sent:?}").contains("sk-"));
     }
 }

@@ -331,9 +331,10 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> Stream for EventStream<S> {
 }
 
 impl HttpStream {
-    /// Decodes AWS's binary event stream.
+    /// Decodes AWS's binary event stream, each frame at most as large as the client's limit of a whole reply.
     pub fn into_event_stream(self) -> EventStream<Self> {
-        EventStream::new(self)
+        let limit = self.limit().min(MAX_FRAME_BYTES);
+        EventStream::with_decoder(self, EventStreamDecoder::new().with_max_frame_bytes(limit))
     }
 }
 

@@ -73,23 +73,24 @@ async fn exchange(
     client: &HttpClient,
     endpoint: &Endpoint,
     form: &[(&str, &str)],
-    secret: &Secret,
+    secrets: &[&Secret],
 ) -> Result<Fresh> {
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let call = HttpRequest::post(endpoint, "")?;
     // The endpoint's address is the whole address; joining nothing to it would add a slash.
     let call = HttpRequest { url: endpoint.base().clone(), ..call };
     let call = call.with_body("application/x-www-form-urlencoded", Bytes::from(body));
-    let reply = client.send(call).await.map_err(|e| refused(e, secret))?;
+    let call = secrets.iter().fold(call, |call, secret| call.with_hidden((*secret).clone()));
+    let reply = client.send(call).await.map_err(refused)?;
     Fresh::of(&reply.json()?).map_err(|e| reply.mark(e))
 }
 
 /// An answer of 400 or 401 here means that the credentials are not accepted.
-fn refused(error: Error, secret: &Secret) -> Error {
+fn refused(error: Error) -> Error {
     match error.status() {
         Some(status @ (400 | 401 | 403)) => {
-            let said = secret.redact(error.message().to_owned());
-            unauthenticated(format!("the credentials are not accepted: {said}")).with_status(status)
+            unauthenticated(format!("the credentials are not accepted: {}", error.message()))
+                .with_status(status)
         }
         _ => error,
     }

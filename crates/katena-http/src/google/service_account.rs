@@ -105,7 +105,7 @@ impl TokenSource for GoogleServiceAccount {
                 ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
                 ("assertion", assertion.expose()),
             ];
-            exchange(&self.client, &self.endpoint, &form, &assertion).await
+            exchange(&self.client, &self.endpoint, &form, &[&assertion]).await
         };
         self.cache.get(fetch).await
     }

@@ -79,8 +79,8 @@ impl TokenSource for GoogleUser {
                 ("client_secret", self.client_secret.expose()),
                 ("refresh_token", self.refresh_token.expose()),
             ];
-            let fresh = exchange(&self.client, &self.endpoint, &form, &self.refresh_token).await;
-            fresh.map_err(|e| super::refused(e, &self.client_secret))
+            let secrets = [&self.refresh_token, &self.client_secret];
+            exchange(&self.client, &self.endpoint, &form, &secrets).await
         };
         self.cache.get(fetch).await
     }

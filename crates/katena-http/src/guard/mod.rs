@@ -250,7 +250,7 @@ impl OutboundGuard {
                 }
                 (200..=299, _) => {
                     let content_type = head.content_type.clone();
-                    let body = HttpStream::new(head, response, self.timeout, &Context::new());
+                    let body = HttpStream::new(head, response, self.max_bytes, self.timeout, &Context::new());
                     let body =
                         body.read(self.max_bytes).await.map_err(|e| e.with_context("url", shown))?.body;
                     return Ok(Fetched { url, content_type, body, redirects });
