@@ -14,7 +14,7 @@ use katena::llms::cohere::CohereChat;
 use katena::llms::gemini::GeminiChat;
 use katena::llms::mistral::MistralChat;
 use katena::llms::ollama::OllamaChat;
-use katena::llms::{OpenAiChat, OpenAiResponses, Preset};
+use katena::llms::{AzureOpenAi, OpenAiChat, OpenAiResponses, Preset};
 use katena_core::{ChatCapabilities, ChatModel, ModelCatalog, TokenCounter};
 
 const START: &str = "<!-- generated: do not edit by hand -->\n";
@@ -54,44 +54,111 @@ macro_rules! row {
 
 fn rows() -> Vec<Row> {
     let token = || Arc::new(katena_http::StaticToken::new(KEY));
+    let azure = AzureOpenAi::new("https://example.com").with_api_key(KEY);
     let mut rows = vec![
         row!("OpenAI Chat Completions", "openai", "OpenAiChat", OpenAiChat::new("m", KEY), models),
-        row!("OpenAI Responses", "responses", "OpenAiResponses", OpenAiResponses::new("m", KEY), models, tokens),
-        row!("Anthropic Messages", "anthropic", "AnthropicChat", AnthropicChat::new("m", KEY), models, tokens),
         row!(
-            "Claude on Vertex AI", "vertex", "AnthropicChat::vertex",
-            AnthropicChat::vertex("m", "p", "global", token()).unwrap(), tokens
+            "OpenAI Responses",
+            "responses",
+            "OpenAiResponses",
+            OpenAiResponses::new("m", KEY),
+            models,
+            tokens
         ),
-        row!("Claude on Bedrock (InvokeModel)", "bedrock", "BedrockClaude", BedrockClaude::with_bearer("m", "us-east-1", KEY)),
-        row!("Bedrock Converse", "bedrock", "BedrockChat", BedrockChat::with_bearer("m", "us-east-1", KEY), models, tokens),
+        row!(
+            "Anthropic Messages",
+            "anthropic",
+            "AnthropicChat",
+            AnthropicChat::new("m", KEY),
+            models,
+            tokens
+        ),
+        row!(
+            "Claude on Vertex AI",
+            "vertex",
+            "AnthropicChat::vertex",
+            AnthropicChat::vertex("m", "p", "global", token()).unwrap(),
+            tokens
+        ),
+        row!(
+            "Claude on Bedrock (InvokeModel)",
+            "bedrock",
+            "BedrockClaude",
+            BedrockClaude::with_bearer("m", "us-east-1", KEY),
+            tokens
+        ),
+        row!(
+            "Bedrock Converse",
+            "bedrock",
+            "BedrockChat",
+            BedrockChat::with_bearer("m", "us-east-1", KEY),
+            models,
+            tokens
+        ),
         row!("Gemini Developer API", "gemini", "GeminiChat", GeminiChat::new("m", KEY), models, tokens),
         row!(
-            "Gemini on Vertex AI", "vertex", "GeminiChat::vertex",
-            GeminiChat::vertex("m", "p", "global", token()).unwrap(), models, tokens
+            "Gemini on Vertex AI",
+            "vertex",
+            "GeminiChat::vertex",
+            GeminiChat::vertex("m", "p", "global", token()).unwrap(),
+            models,
+            tokens
+        ),
+        row!(
+            "Azure OpenAI, Chat Completions",
+            "openai",
+            "OpenAiChat::azure",
+            OpenAiChat::azure(&azure, "m").unwrap(),
+            models
+        ),
+        row!(
+            "Azure OpenAI, Responses",
+            "responses",
+            "OpenAiResponses::azure",
+            OpenAiResponses::azure(&azure, "m").unwrap(),
+            models,
+            tokens
         ),
         row!("Ollama", "ollama", "OllamaChat", OllamaChat::new("m"), models),
         row!("Cohere v2", "cohere", "CohereChat", CohereChat::new("m", KEY), models),
         row!("Mistral", "mistral", "MistralChat", MistralChat::new("m", KEY), models),
     ];
-    for preset in Preset::ALL {
-        let model = OpenAiChat::preset(*preset, "m", KEY);
-        rows.push(row!(format!("{preset:?}"), "openai", "OpenAiChat::preset", model, models));
+    for preset in Preset::all() {
+        let model = match preset {
+            Preset::Cloudflare => OpenAiChat::cloudflare("an-account", "m", KEY),
+            other => OpenAiChat::preset(other, "m", KEY),
+        };
+        rows.push(row!(format!("{preset:?}"), "openai", "OpenAiChat::preset", model.unwrap(), models));
     }
     rows
 }
 
 fn table() -> String {
-    let mut text = "| provider | feature | component | tools | schema | images | audio | video | files | reasoning | \
+    let mut text =
+        "| provider | feature | component | tools | schema | images | audio | video | files | reasoning | \
                     prompt cache | seed | logprobs | stop | top_k | usage | lists models | counts tokens |\n|"
-        .to_owned();
+            .to_owned();
     text.push_str(&"---|".repeat(18));
     text.push('\n');
     for row in rows() {
         let can = row.can;
         let _ = write!(text, "| {} | `{}` | `{}` |", row.name, row.feature, row.component);
         for ability in [
-            can.tools, can.json_schema, can.images, can.audio, can.video, can.files, can.reasoning, can.prompt_cache,
-            can.seed, can.logprobs, can.stop, can.top_k, can.usage, row.lists_models, row.counts_tokens,
+            can.tools,
+            can.json_schema,
+            can.images,
+            can.audio,
+            can.video,
+            can.files,
+            can.reasoning,
+            can.prompt_cache,
+            can.seed,
+            can.logprobs,
+            can.stop,
+            can.top_k,
+            can.usage,
+            row.lists_models,
+            row.counts_tokens,
         ] {
             text.push_str(if ability { " yes |" } else { " – |" });
         }
