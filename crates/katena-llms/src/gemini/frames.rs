@@ -4,7 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream as streams;
 use katena_core::{ChatEvent, ChatResponse, ChatStream, Result};
-use katena_http::sse::SseStream;
+use katena_http::sse::{MAX_EVENT_BYTES, SseDecoder, SseStream};
 use katena_http::{HttpClient, HttpRequest, Shape};
 use serde_json::Value;
 
@@ -24,7 +24,9 @@ pub(super) async fn stream(
             let (mark, complete) = (body.marker(), body.completer());
             let mut bare = BareJson::new();
             let bytes = body.map(move |piece| piece.map(|piece| bare.wrap(piece)));
-            let frames = SseStream::new(bytes).with_json_remainder();
+            let limit = client.options().max_body.min(MAX_EVENT_BYTES);
+            let sse = SseDecoder::new().with_max_event_bytes(limit);
+            let frames = SseStream::with_decoder(bytes, sse).with_json_remainder();
             let frames = frames.map(|event| event.map(|e| (e.event, e.data)));
             Ok(shell::events(frames, decoder, mark, complete))
         }
@@ -75,7 +77,6 @@ impl BareJson {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use katena_http::sse::SseDecoder;
 
     fn events(text: &str, split: usize) -> Vec<String> {
         let (mut bare, mut sse) = (BareJson::new(), SseDecoder::new());
