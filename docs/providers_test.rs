@@ -88,10 +88,10 @@ fn rows() -> Vec<Row> {
             tokens
         ),
         row!(
-            "Bedrock Converse",
+            "Bedrock Converse (Claude)",
             "bedrock",
             "BedrockChat",
-            BedrockChat::with_bearer("m", "us-east-1", KEY),
+            BedrockChat::with_bearer("anthropic.m", "us-east-1", KEY),
             models,
             tokens
         ),
