@@ -156,7 +156,11 @@ impl NdjsonDecoder {
     }
 }
 
-/// The lines of a stream of bytes. Ends after the first error.
+/// What may come without a line beyond twice the limit of one.
+const SLACK: usize = 64 << 10;
+
+/// The lines of a stream of bytes. Ends after the first error; bytes of more than twice a line's limit without any line
+/// are one.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -171,6 +175,8 @@ pub struct NdjsonStream<S> {
     bytes: Option<S>,
     decoder: NdjsonDecoder,
     error: Option<Error>,
+    /// Bytes since the last line.
+    ignored: usize,
 }
 
 impl<S: Stream<Item = Result<Bytes>> + Unpin> NdjsonStream<S> {
@@ -181,7 +187,7 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> NdjsonStream<S> {
 
     /// Decodes `bytes` with this decoder, which may have its own limit or hold lines already.
     pub fn with_decoder(bytes: S, decoder: NdjsonDecoder) -> Self {
-        Self { bytes: Some(bytes), decoder, error: None }
+        Self { bytes: Some(bytes), decoder, error: None, ignored: 0 }
     }
 }
 
@@ -200,7 +206,15 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> Stream for NdjsonStream<S> {
             }
             let Some(bytes) = &mut this.bytes else { return Poll::Ready(None) };
             match ready!(Pin::new(bytes).poll_next(cx)) {
-                Some(Ok(piece)) => this.error = this.decoder.push(&piece).err(),
+                Some(Ok(piece)) => {
+                    this.error = this.decoder.push(&piece).err();
+                    this.ignored = if this.decoder.ready.is_empty() { this.ignored + piece.len() } else { 0 };
+                    if this.ignored > this.decoder.limit.saturating_mul(2).saturating_add(SLACK) {
+                        this.error.get_or_insert_with(|| {
+                            Error::invalid_output("the server sends bytes without end and no line")
+                        });
+                    }
+                }
                 Some(Err(error)) => this.error = Some(error),
                 None => {
                     this.error = this.decoder.finish().err();

@@ -306,12 +306,18 @@ fn may_matter(start: &[u8]) -> bool {
     })
 }
 
-/// The events of a stream of bytes. Ends after the first error.
+/// What may come without an event beyond twice the limit of one.
+const SLACK: usize = 64 << 10;
+
+/// The events of a stream of bytes. Ends after the first error; bytes of more than twice an event's limit without any event
+/// are one.
 #[derive(Debug)]
 pub struct SseStream<S> {
     bytes: Option<S>,
     decoder: SseDecoder,
     error: Option<Error>,
+    /// Bytes since the last event.
+    ignored: usize,
     json_remainder: bool,
 }
 
@@ -323,7 +329,7 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> SseStream<S> {
 
     /// Decodes `bytes` with this decoder, which may have its own limit or hold events already.
     pub fn with_decoder(bytes: S, decoder: SseDecoder) -> Self {
-        Self { bytes: Some(bytes), decoder, error: None, json_remainder: false }
+        Self { bytes: Some(bytes), decoder, error: None, ignored: 0, json_remainder: false }
     }
 
     /// Gives the last event even if the blank line after it is missing, when its data is a whole JSON object or list.
@@ -362,7 +368,15 @@ impl<S: Stream<Item = Result<Bytes>> + Unpin> Stream for SseStream<S> {
             }
             let Some(bytes) = &mut this.bytes else { return Poll::Ready(None) };
             match ready!(Pin::new(bytes).poll_next(cx)) {
-                Some(Ok(piece)) => this.error = this.decoder.push(&piece).err(),
+                Some(Ok(piece)) => {
+                    this.error = this.decoder.push(&piece).err();
+                    this.ignored = if this.decoder.ready.is_empty() { this.ignored + piece.len() } else { 0 };
+                    if this.ignored > this.decoder.limit.saturating_mul(2).saturating_add(SLACK) {
+                        this.error.get_or_insert_with(|| {
+                            Error::invalid_output("the server sends bytes without end and no event")
+                        });
+                    }
+                }
                 Some(Err(error)) => this.error = Some(error),
                 None => {
                     this.bytes = None;

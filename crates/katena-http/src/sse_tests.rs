@@ -181,6 +181,25 @@ async fn the_stream_ends_after_its_first_error() {
 }
 
 #[test]
+fn comments_without_end_are_an_error_but_not_between_events() {
+    let stream = |pieces: Vec<String>| {
+        let pieces = pieces.into_iter().map(|text| Ok(Bytes::from(text)));
+        let decoder = SseDecoder::new().with_max_event_bytes(1000);
+        let all = SseStream::with_decoder(futures_util::stream::iter(pieces), decoder).collect::<Vec<_>>();
+        all.now_or_never().unwrap()
+    };
+    let ping = ": ping\n\n".repeat(1000);
+    let events = stream((0..100).map(|n| format!("{ping}data: {n}\n\n")).collect());
+    assert_eq!(events.iter().filter(|e| e.is_ok()).count(), 100);
+    for endless in [ping, ": ping".repeat(1000)] {
+        let events = stream(vec![endless; 100]);
+        assert_eq!(events.len(), 1);
+        let error = events[0].as_ref().unwrap_err();
+        assert_eq!(error.kind(), katena_core::ErrorKind::InvalidOutput);
+    }
+}
+
+#[test]
 fn an_unfinished_event_is_given_only_if_it_is_whole_json() {
     let rest = |text: &str| {
         let mut decoder = SseDecoder::new();

@@ -232,6 +232,8 @@ async fn a_gibibyte_is_not_read() {
         ),
         ("a line without end", 200, "application/x-ndjson", b"{\"a\": \"".to_vec(), piece("x")),
         ("a frame", 200, "application/vnd.amazon.eventstream", frame, piece("x")),
+        ("comments", 200, "text/event-stream", b": x\n\n".to_vec(), piece(": keep-alive\n\n")),
+        ("blank lines", 200, "application/x-ndjson", b"{\"message\": {}}\n".to_vec(), piece("\n")),
         ("an error", 500, "application/json", b"{\"error\": \"".to_vec(), piece("x")),
     ];
     for (case, status, kind, first, piece) in floods {
@@ -252,6 +254,62 @@ async fn a_gibibyte_is_not_read() {
                 assert!(poured < ENOUGH, "{}, {case}, streamed {streamed}: {poured} bytes", client.name);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_kept() {
+    let x = "x".repeat(256 << 10);
+    let data = |value: serde_json::Value| format!("data: {value}\n\n");
+    let openai = || data(json!({"choices": [{"index": 0, "delta": {"content": x}}]}));
+    let floods = [
+        ("OpenAiChat", String::new(), openai()),
+        ("MistralChat", String::new(), openai()),
+        (
+            "GeminiChat",
+            String::new(),
+            data(json!({"candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": x}]}}]})),
+        ),
+        (
+            "AnthropicChat",
+            data(
+                json!({"type": "message_start", "message": {"id": "1", "role": "assistant", "content": []}}),
+            ) + &data(json!({"type": "content_block_start", "index": 0,
+                    "content_block": {"type": "text", "text": ""}})),
+            data(json!({"type": "content_block_delta", "index": 0,
+                "delta": {"type": "text_delta", "text": x}})),
+        ),
+        (
+            "OpenAiResponses",
+            data(json!({"type": "response.output_item.added", "output_index": 0,
+                "item": {"type": "message", "id": "1", "role": "assistant", "content": []}})),
+            data(json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0,
+                "item_id": "1", "delta": x})),
+        ),
+        (
+            "CohereChat",
+            data(json!({"type": "content-start", "index": 0,
+                "delta": {"message": {"content": {"type": "text", "text": ""}}}})),
+            data(json!({"type": "content-delta", "index": 0,
+                "delta": {"message": {"content": {"text": x}}}})),
+        ),
+        (
+            "OllamaChat",
+            String::new(),
+            format!("{}\n", json!({"message": {"role": "assistant", "content": x}, "done": false})),
+        ),
+    ];
+    let http = HttpClient::new();
+    for (name, first, piece) in floods {
+        let kind = if name == "OllamaChat" { "application/x-ndjson" } else { "text/event-stream" };
+        let flood = Flood::start(200, kind, (first + &piece).into_bytes(), piece.into_bytes()).await;
+        let client = clients(&flood.url, &http).into_iter().find(|c| c.name == name).unwrap();
+        let error = client.ask_stream().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOutput, "{name}: {error}");
+        assert!(error.message().contains("limit"), "{name}: {error}");
+        let poured = flood.poured().await;
+        // All of the limit was taken, and not much more.
+        assert!((64 << 20..64 * 3 << 20).contains(&poured), "{name}: {poured} bytes");
     }
 }
 
