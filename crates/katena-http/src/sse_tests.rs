@@ -182,6 +182,7 @@ async fn the_stream_ends_after_its_first_error() {
 
 #[test]
 fn comments_without_end_are_an_error_but_not_between_events() {
+    use futures_util::{FutureExt as _, StreamExt as _};
     let stream = |pieces: Vec<String>| {
         let pieces = pieces.into_iter().map(|text| Ok(Bytes::from(text)));
         let decoder = SseDecoder::new().with_max_event_bytes(1000);

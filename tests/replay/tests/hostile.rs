@@ -309,7 +309,7 @@ async fn an_answer_without_end_is_not_kept() {
         assert!(error.message().contains("limit"), "{name}: {error}");
         let poured = flood.poured().await;
         // All of the limit was taken, and not much more.
-        assert!((64 << 20..64 * 3 << 20).contains(&poured), "{name}: {poured} bytes");
+        assert!((64 << 20..192 << 20).contains(&poured), "{name}: {poured} bytes");
     }
 }
 
