@@ -27,7 +27,7 @@ macro_rules! faults {
     ($($variant:ident $name:literal $intact:literal)*) => {
         /// A fault, by the name it has on the command line.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Fault { $(#[doc = $name] $variant,)* }
+        pub enum Fault { $(#[doc = concat!("The fault `", $name, "`.")] $variant,)* }
 
         impl Fault {
             /// All of them.
@@ -153,7 +153,7 @@ impl Fault {
                 let line = [&b": "[..], &vec![b'x'; 5_000_000], b"\n\n"].concat();
                 wire.body = [&line[..], body].concat().into();
             }
-            Self::WrongType => wire.headers[0].1 = "text/plain".to_owned(),
+            Self::WrongType => "text/plain".clone_into(&mut wire.headers[0].1),
             Self::Gzip => {
                 let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 // A vector takes all that is written to it.
@@ -169,7 +169,7 @@ impl Fault {
             Self::Stall => (wire.step, wire.stalls) = (Some(1024), true),
             Self::Html502 => {
                 wire.status = 502;
-                wire.headers[0].1 = "text/html".to_owned();
+                "text/html".clone_into(&mut wire.headers[0].1);
                 wire.body = Bytes::from_static(b"<html><body><h1>502 Bad Gateway</h1></body></html>");
                 wire.step = None;
             }

@@ -111,7 +111,8 @@ pub fn load(dir: &Path) -> Result<Vec<Row>, String> {
         .filter_map(|entry| entry.ok().map(|e| e.path()))
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")) && !name.contains("expect")
+            let name = name.strip_suffix(".gz").unwrap_or(&name);
+            name.strip_suffix(".jsonl").is_some_and(|name| !name.contains("expect"))
         })
         .collect();
     files.sort();

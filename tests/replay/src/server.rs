@@ -103,10 +103,10 @@ async fn serve(socket: TcpStream, shared: &Shared) -> std::io::Result<()> {
 async fn answer(reader: &mut BufReader<TcpStream>, wire: &Wire, n: usize) -> std::io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} Replayed\r\nx-request-id: req_replay_{n}\r\n", wire.status);
     for (name, value) in &wire.headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
     let Some(step) = wire.step else {
-        head += &format!("content-length: {}\r\n\r\n", wire.body.len());
+        head.extend(["content-length: ", &wire.body.len().to_string(), "\r\n\r\n"]);
         reader.write_all(head.as_bytes()).await?;
         reader.write_all(&wire.body).await?;
         return Ok(true);
