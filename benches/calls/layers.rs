@@ -12,8 +12,8 @@ use futures_util::StreamExt as _;
 use katena_core::fake::EchoChat;
 use katena_core::{ChatModel, ChatModelExt as _, ChatRequest, Context, Labels, Message};
 use katena_layers::{
-    Budget, Cache, CachePolicy, CircuitBreaker, Concurrency, Cost, Fallback, Guard, MaxLength, MemoryLedger, Meter,
-    PerMinute, RateLimit, Retry, Timeout, Trace,
+    Budget, Cache, CachePolicy, CircuitBreaker, Concurrency, Cost, Fallback, Guard, MaxLength, MemoryLedger,
+    Meter, PerMinute, RateLimit, Retry, Timeout, Trace,
 };
 
 const CALLS: usize = 2_000;
@@ -37,7 +37,8 @@ fn all(model: impl ChatModel + 'static) -> Arc<dyn ChatModel> {
 
 /// Each call asks something else, so that the cache misses.
 fn request(round: usize, n: usize) -> ChatRequest {
-    let text = format!("Question {round}-{n}: what does a call cost that goes through every layer of the house?");
+    let text =
+        format!("Question {round}-{n}: what does a call cost that goes through every layer of the house?");
     ChatRequest::new([Message::user(text)])
         .with_context(Context::new().with_labels(Labels::new().with("tenant", "acme")))
 }
