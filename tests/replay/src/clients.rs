@@ -32,9 +32,9 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// A silence longer than this is an error.
+    /// A silence longer than this is an error, and so is a whole reply that takes longer than six of it.
     pub(crate) fn new(silence: Duration) -> Self {
-        let options = HttpOptions::new().with_idle_timeout(silence).with_timeout(Duration::from_secs(120));
+        let options = HttpOptions::new().with_idle_timeout(silence).with_timeout(silence * 6);
         // As by default, but with shorter waits.
         let retry = Retry::new(2).with_base(Duration::from_millis(20));
         Self { http: HttpClient::with_options(options), retry }

@@ -39,10 +39,19 @@ pub fn faults(verdict: &Value, report: &Value) -> Vec<String> {
         let want = &verdict["usage"][key];
         must(key, want.is_null() || report["usage"][key] == *want);
     }
-    for key in ["count", "rerank"] {
-        must(key, verdict[key].is_null() || report[key].is_null() || report[key] == verdict[key]);
-    }
+    must("count", verdict["count"].is_null() || report["count"] == verdict["count"]);
+    must("ranking", verdict["rerank"].is_null() || same_ranking(&verdict["rerank"], &report["rerank"]));
     faults
+}
+
+/// The same documents in the same order, with scores that differ by no more than rounding.
+fn same_ranking(want: &Value, got: &Value) -> bool {
+    let (Some(want), Some(got)) = (want.as_array(), got.as_array()) else { return false };
+    want.len() == got.len()
+        && want.iter().zip(got).all(|(a, b)| {
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-4 * a.abs().max(1.0);
+            a[0] == b[0] && a[1].as_f64().zip(b[1].as_f64()).is_some_and(|(a, b)| near(a, b))
+        })
 }
 
 fn error_faults(want: &Value, got: &Value) -> Vec<String> {

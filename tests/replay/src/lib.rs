@@ -29,7 +29,7 @@ const AT_ONCE: usize = 32;
 pub async fn run(rows: Vec<Row>, fault: Fault) -> std::io::Result<Vec<Value>> {
     let server = Server::start(rows.clone(), fault).await?;
     // Recorded bytes come at once; only where the server shall fall silent is it worth not to wait for long.
-    let silence = Duration::from_millis(if fault == Fault::Stall { 300 } else { 20_000 });
+    let silence = Duration::from_millis(if fault == Fault::Stall { 200 } else { 20_000 });
     let clients = clients::Clients::new(silence);
     let asked = rows.iter().enumerate().map(|(n, row)| {
         let (clients, base) = (&clients, server.base(n));

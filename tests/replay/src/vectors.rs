@@ -66,12 +66,12 @@ pub(crate) async fn embed(row: &Row, base: &str, http: HttpClient, retry: &Retry
 /// Reranks the recorded request's documents.
 pub(crate) async fn rerank(row: &Row, base: &str, http: HttpClient, retry: &Retry) -> Result<Value> {
     let reranker = LlamaServerReranker::new("a-model", base)?.with_client(http).layer(retry.clone());
-    let mut documents: Vec<Document> = row.request["documents"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|d| Document::new(d.as_str().unwrap_or("a document"), Source::default()))
-        .collect();
+    // Each document is known again by its number.
+    let document = |(n, text): (usize, &Value)| {
+        Document::new(text.as_str().unwrap_or("a document"), Source::new(n.to_string()))
+    };
+    let mut documents: Vec<Document> =
+        row.request["documents"].as_array().into_iter().flatten().enumerate().map(document).collect();
     if documents.is_empty() {
         // Nothing to rank is no call for the component; the recorded server was asked all the same.
         documents.push(Document::new("a document", Source::default()));
@@ -79,5 +79,7 @@ pub(crate) async fn rerank(row: &Row, base: &str, http: HttpClient, retry: &Retr
     let mut request = RerankRequest::new("the recorded query", documents);
     request.top_k = row.request["top_n"].as_u64().and_then(|n| usize::try_from(n).ok());
     let ranked = reranker.rerank(request).await?;
-    Ok(json!({"rerank": ranked.len()}))
+    let ranked: Vec<Value> =
+        ranked.iter().map(|d| json!([d.item.source.uri.parse::<usize>().ok(), d.score])).collect();
+    Ok(json!({"rerank": ranked}))
 }
