@@ -12,3 +12,17 @@ pub mod errors {}
 pub mod layers {}
 #[doc = include_str!("guide/own-component.md")]
 pub mod own_component {}
+#[doc = include_str!("guide/prompts.md")]
+pub mod prompts {}
+#[doc = include_str!("guide/chains.md")]
+pub mod chains {}
+#[doc = include_str!("guide/memory.md")]
+pub mod memory {}
+#[doc = include_str!("guide/agents.md")]
+pub mod agents {}
+#[doc = include_str!("guide/graphs.md")]
+pub mod graphs {}
+#[doc = include_str!("guide/mcp.md")]
+pub mod mcp {}
+#[doc = include_str!("from-langchain.md")]
+pub mod from_langchain {}

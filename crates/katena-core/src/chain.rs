@@ -5,15 +5,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt as _};
 
 use crate::chat::ChatModel;
-use crate::compose::{AndThen, Batch, Branch, Chat, IntoRequest, Json, Labelled, Map, Parallel, Reply, Then};
+use crate::clock::Clock;
+use crate::compose::{
+    AndThen, Backoff, Batch, Branch, Chat, IntoRequest, Json, Labelled, Map, OrElse, Parallel, Reply,
+    Retried, Then, TimedOut,
+};
 use crate::context::{Cancel, Labels};
 use crate::error::{Error, Result};
+use crate::report::Reported;
 use crate::run::{Queue, Run, RunEvent};
 
 /// A step from a typed input to a typed output.
@@ -180,6 +186,53 @@ pub trait ChainExt: Chain {
         Self: Sized,
     {
         Batch::new(self, concurrency)
+    }
+
+    /// On an error, gives a clone of the input to another chain. Cancelling and the deadline end both. What the first had
+    /// told the listener by then stays told, so a `fallback` event goes before the second one's.
+    fn fallback<C>(self, other: C) -> OrElse<Self, C>
+    where
+        Self: Sized,
+        Self::Input: Clone,
+        C: Chain<Input = Self::Input, Output = Self::Output>,
+    {
+        OrElse::new(self, other)
+    }
+
+    /// Tries again after temporary errors; a `retry` event goes before each new attempt.
+    fn retry(self, backoff: Backoff) -> Retried<Self>
+    where
+        Self: Sized,
+        Self::Input: Clone,
+    {
+        Retried::new(self, backoff)
+    }
+
+    /// Ends the chain with an error of kind `Timeout` after this time by the clock; models and tools inside see it as
+    /// their deadline.
+    fn timeout(self, limit: Duration, clock: Arc<dyn Clock>) -> TimedOut<Self>
+    where
+        Self: Sized,
+    {
+        TimedOut::new(self, limit, clock)
+    }
+
+    /// Gives the output together with its token counts and all intermediate steps.
+    ///
+    /// ```
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// use katena_core::{ChainExt, fake::ScriptedChat, func};
+    /// let chain = func(async |q: String, _run| Ok(q)).chat(ScriptedChat::texts(["one two"])).text().reported();
+    /// let report = chain.run("Count!").await?;
+    /// assert_eq!((report.output.as_str(), report.usage.output_tokens), ("one two", Some(2)));
+    /// assert_eq!(report.notes("reply").next().unwrap(), "one two");
+    /// # Ok::<(), katena_core::Error>(()) }).unwrap().unwrap();
+    /// ```
+    fn reported(self) -> Reported<Self>
+    where
+        Self: Sized,
+    {
+        Reported::new(self)
     }
 
     /// Adds labels to everything that the chain asks; labels that the caller set win.

@@ -1,14 +1,16 @@
 //! A run: the context of a chain's call, its steps, and who listens.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
-use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 
 use crate::chat::{ChatModel, ChatRequest};
@@ -17,6 +19,7 @@ use crate::context::{Context, Labels};
 use crate::document::{Document, Scored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Accumulator, ChatEvent, ChatStream};
+use crate::report::StepReport;
 use crate::response::{ChatResponse, Usage};
 
 /// Names a step of a run; unique within the run, 0 is the run itself.
@@ -130,9 +133,46 @@ impl Queue {
     }
 }
 
+/// What all handles of a run, or of a recorded part of it, have in common.
 struct Shared {
+    /// Used at the root only: step numbers are unique in the whole run.
     next_step: AtomicU64,
     usage: Mutex<Usage>,
+    /// The steps so far, where somebody asked for them.
+    steps: Option<Mutex<Vec<StepReport>>>,
+    /// The run around this part.
+    parent: Option<Arc<Shared>>,
+}
+
+impl Shared {
+    fn next_step(&self) -> StepId {
+        match &self.parent {
+            Some(parent) => parent.next_step(),
+            None => StepId(self.next_step.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    fn count(&self, usage: Usage) {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) += usage;
+        if let Some(parent) = &self.parent {
+            parent.count(usage);
+        }
+    }
+
+    /// Lets the recorders of this part and of those around it take something down.
+    fn record(&self, mut write: impl FnMut(&mut Vec<StepReport>)) {
+        let mut at = Some(self);
+        while let Some(shared) = at {
+            if let Some(steps) = &shared.steps {
+                write(&mut steps.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+            at = shared.parent.as_deref();
+        }
+    }
+
+    fn is_recording(&self) -> bool {
+        self.steps.is_some() || self.parent.as_ref().is_some_and(|p| p.is_recording())
+    }
 }
 
 /// The context of a chain's call plus, where somebody listens, the sink for its events. Cheap to clone.
@@ -170,7 +210,8 @@ impl Default for Run {
 
 impl From<Context> for Run {
     fn from(context: Context) -> Self {
-        let shared = Arc::new(Shared { next_step: AtomicU64::new(1), usage: Mutex::default() });
+        let usage = Mutex::default();
+        let shared = Arc::new(Shared { next_step: AtomicU64::new(1), usage, steps: None, parent: None });
         Self { context, shared, sink: None, step: StepId(0), quiet: false, clock: None }
     }
 }
@@ -219,7 +260,27 @@ impl Run {
         self.sink.is_some() && !self.quiet
     }
 
-    /// Token counts of all model calls so far.
+    /// True if the steps are being taken down for a [`Report`](crate::Report).
+    pub fn is_recording(&self) -> bool {
+        self.shared.is_recording()
+    }
+
+    /// The same run with a count of its own and a record of its steps; what happens in it counts in this one too.
+    pub(crate) fn recorded(&self) -> Run {
+        let steps = Some(Mutex::new(vec![StepReport::new(self.step, self.step, "run")]));
+        let usage = Mutex::default();
+        let shared = Shared { next_step: AtomicU64::new(0), usage, steps, parent: Some(self.shared.clone()) };
+        Run { shared: Arc::new(shared), ..self.clone() }
+    }
+
+    /// Takes the record's steps.
+    pub(crate) fn take_steps(&self) -> Vec<StepReport> {
+        let steps = self.shared.steps.as_ref();
+        steps
+            .map_or_else(Vec::new, |s| std::mem::take(&mut *s.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Token counts of all model calls so far; in a [reported](crate::ChainExt::reported) part, of that part.
     pub fn usage(&self) -> Usage {
         *self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,28 +292,46 @@ impl Run {
 
     /// Tells the listener, if there is one. Waits while 32 events are unread.
     pub async fn emit(&self, event: Event) {
+        if let Event::Custom { name, value } = &event {
+            self.note(name, || value.clone());
+        }
         if let (Some(sink), false) = (&self.sink, self.quiet) {
             sink.push(RunEvent { step: self.step, event }).await;
         }
     }
 
     fn child(&self) -> Run {
-        Run { step: StepId(self.shared.next_step.fetch_add(1, Ordering::Relaxed)), ..self.clone() }
+        Run { step: self.shared.next_step(), ..self.clone() }
+    }
+
+    /// Puts a value down at this step, if somebody asked for a record.
+    fn note(&self, name: &str, value: impl Fn() -> Value) {
+        self.shared.record(|steps| {
+            if let Some(step) = steps.iter_mut().rev().find(|s| s.id == self.step) {
+                step.notes.push((name.to_owned(), value()));
+            }
+        });
     }
 
     /// Does a named piece of work as a step of its own, with start and finish told.
     ///
     /// # Errors
-    /// The work's own; `Cancelled` or `Timeout` if the run must not go on.
+    /// The work's own; `Unexpected` if it panicked; `Cancelled` or `Timeout` if the run must not go on.
     pub async fn step<T, Fut>(&self, name: &str, work: impl FnOnce(Run) -> Fut) -> Result<T>
     where
         Fut: Future<Output = Result<T>>,
     {
         self.context.check()?;
         let run = self.child();
+        self.shared.record(|steps| steps.push(StepReport::new(run.step, self.step, name)));
         run.emit(Event::StepStarted { parent: self.step, name: name.to_owned() }).await;
-        let result = self.guard(work(run.clone())).await;
-        run.emit(Event::StepFinished { ok: result.is_ok() }).await;
+        let work = AssertUnwindSafe(async { self.guard(work(run.clone())).await }).catch_unwind();
+        let result = work.await.unwrap_or_else(|panic| Err(panicked(name, &*panic)));
+        let ok = result.is_ok();
+        self.shared.record(|steps| {
+            steps.iter_mut().rev().filter(|s| s.id == run.step).for_each(|s| s.ok = Some(ok));
+        });
+        run.emit(Event::StepFinished { ok }).await;
         result
     }
 
@@ -261,13 +340,15 @@ impl Run {
     /// # Errors
     /// The model's own; `Cancelled` or `Timeout` if the run must not go on.
     pub async fn chat(&self, model: &dyn ChatModel, request: ChatRequest) -> Result<ChatResponse> {
-        if !self.is_listened() {
-            let request = self.prepare(request)?;
-            let response = self.guard(model.generate(&request)).await?;
-            self.count(response.usage);
-            return Ok(response);
+        if !self.is_listened() && !self.is_recording() {
+            return self.generate(model, request).await;
         }
         self.step(&model.info().model, async |run: Run| {
+            if !run.is_listened() {
+                let response = run.generate(model, request).await?;
+                run.note("reply", || Value::String(response.text()));
+                return Ok(response);
+            }
             let mut stream = run.chat_stream(model, request).await?;
             let mut answer = Accumulator::new();
             while let Some(event) = stream.next().await {
@@ -275,9 +356,18 @@ impl Run {
                 answer.push(&event)?;
                 run.emit(Event::Model(event)).await;
             }
-            answer.finish()
+            let response = answer.finish()?;
+            run.note("reply", || Value::String(response.text()));
+            Ok(response)
         })
         .await
+    }
+
+    async fn generate(&self, model: &dyn ChatModel, request: ChatRequest) -> Result<ChatResponse> {
+        let request = self.prepare(request)?;
+        let response = self.guard(model.generate(&request)).await?;
+        self.count(response.usage);
+        Ok(response)
     }
 
     /// Opens a model's stream with this run's context, for chains that look at the answer before they show it. Nothing
@@ -305,7 +395,7 @@ impl Run {
     }
 
     fn count(&self, usage: Usage) {
-        *self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner) += usage;
+        self.shared.count(usage);
     }
 
     /// Ends `work` at the cancel signal and, with a clock, at the deadline.
@@ -320,4 +410,14 @@ impl Run {
             Either::Right(_) => Err(Error::new(ErrorKind::Timeout, "the deadline has passed")),
         }
     }
+}
+
+/// The error of a step that panicked, with the panic's words.
+pub(crate) fn panicked(step: &str, panic: &(dyn Any + Send)) -> Error {
+    let words = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    Error::unexpected(format!("the step panicked: {words}")).with_context("step", step)
 }

@@ -15,6 +15,7 @@ pub(crate) async fn bounded<T>(context: &Context, call: impl Future<Output = Res
 }
 
 /// Above the runtime's absence tokio panics; this is an error instead.
+#[cfg(feature = "qdrant")]
 pub(crate) fn runtime() -> Result<()> {
     match tokio::runtime::Handle::try_current() {
         Ok(_) => Ok(()),

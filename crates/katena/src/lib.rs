@@ -12,6 +12,8 @@
 
 pub use katena_core::*;
 
+#[cfg(feature = "agents")]
+pub use katena_agents as agents;
 #[cfg(feature = "chains")]
 pub use katena_chains as chains;
 #[cfg(feature = "embeddings")]
@@ -24,6 +26,10 @@ pub use katena_llama_cpp as llama_cpp;
 pub use katena_llms as llms;
 #[cfg(feature = "loaders")]
 pub use katena_loaders as loaders;
+#[cfg(feature = "memory")]
+pub use katena_memory as memory;
+#[cfg(feature = "prompts")]
+pub use katena_prompts as prompts;
 #[cfg(feature = "retrieval")]
 pub use katena_retrieval as retrieval;
 #[cfg(feature = "splitters")]

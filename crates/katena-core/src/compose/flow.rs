@@ -205,6 +205,8 @@ parallel!(A B C);
 parallel!(A B C D);
 parallel!(A B C D E);
 parallel!(A B C D E F);
+parallel!(A B C D E F G);
+parallel!(A B C D E F G H);
 
 /// A chain over a list of inputs.
 #[derive(Clone, Debug)]

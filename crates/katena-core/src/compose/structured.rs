@@ -43,7 +43,19 @@ where
 {
     let request = request.into_request();
     let run = Run::new().with_context(request.context.clone());
-    ask(model, request, &ResponseFormat::of::<T>(), &run).await
+    extract_in(&run, model, request).await
+}
+
+/// [`extract`] within a run: its labels, deadline, cancel signal and listener. Use [`Run::quiet`] where the value is not
+/// the answer.
+///
+/// # Errors
+/// As [`extract`].
+pub async fn extract_in<T>(run: &Run, model: &dyn ChatModel, request: impl IntoRequest) -> Result<T>
+where
+    T: JsonSchema + DeserializeOwned,
+{
+    ask(model, request.into_request(), &ResponseFormat::of::<T>(), run).await
 }
 
 /// How the schema goes out.

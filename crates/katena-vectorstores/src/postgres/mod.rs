@@ -1,7 +1,6 @@
 //! PostgreSQL with the pgvector extension.
 
 mod filter;
-mod pool;
 mod records;
 mod schema;
 mod search;
@@ -20,12 +19,12 @@ use katena_core::{
 use tokio_postgres::types::Type;
 
 use self::filter::Values;
-use self::pool::{Pool, error};
 pub use self::records::PgRecords;
 use self::schema::Tables;
 use self::text::encode;
 use crate::bounded::bounded;
 use crate::check::{self, Wanted};
+use katena_postgres::{Pool, error};
 
 /// Where and how a [`PgVectorStore`] keeps its records.
 #[derive(Clone)]

@@ -7,9 +7,9 @@ use katena_core::{Error, RecordStore, Result, SourceRecord};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::pool::{Pool, error};
 use super::schema::Tables;
 use super::text::{decode, encode};
+use katena_postgres::{Pool, error};
 
 /// Keeps the ingestion's records in the same database as the vectors of a [`PgVectorStore`](crate::PgVectorStore),
 /// which gives one by [`records`](crate::PgVectorStore::records).

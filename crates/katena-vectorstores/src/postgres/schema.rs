@@ -3,7 +3,7 @@
 use katena_core::{Error, ErrorKind, Result};
 use tokio_postgres::types::Type;
 
-use super::pool::{Lent, error};
+use katena_postgres::{Lent, error};
 
 /// What is written into the database; a newer one is refused.
 const VERSION: i32 = 1;

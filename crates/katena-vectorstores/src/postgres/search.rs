@@ -4,11 +4,11 @@ use katena_core::{Document, Metric, Result, Scored, VectorQuery};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::filter::{self, Values};
-use super::pool::error;
 use super::text::encode;
 use super::{PgVectorStore, document, write};
 use crate::check;
 use crate::words;
+use katena_postgres::error;
 
 /// Values as the driver takes them; all are texts.
 pub(super) fn bound(values: &Values) -> Vec<(&(dyn ToSql + Sync), Type)> {

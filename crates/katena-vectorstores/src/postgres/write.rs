@@ -7,11 +7,11 @@ use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
 use super::filter::{self, Values};
-use super::pool::{Pool, error};
 use super::schema::Tables;
 use super::text::{encode, facts};
 use crate::check;
 use crate::words;
+use katena_postgres::{Pool, error};
 
 /// Records per statement.
 const BATCH: usize = 256;

@@ -12,14 +12,19 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::bounded;
-
 const CONNECTIONS: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// At most eight connections to one server. Clones share them.
+///
+/// ```
+/// use katena_postgres::Pool;
+/// let pool = Pool::new("postgres://me:secret@localhost:5432/db").unwrap();
+/// assert!(!format!("{pool:?}").contains("secret"));
+/// ```
 #[derive(Clone)]
-pub(super) struct Pool(Arc<Inner>);
+pub struct Pool(Arc<Inner>);
 
 struct Inner {
     config: Config,
@@ -35,10 +40,24 @@ impl fmt::Debug for Pool {
 }
 
 /// A connection; goes back when dropped, unless it is broken.
-pub(super) struct Lent {
+pub struct Lent {
     client: Option<Client>,
     pool: Pool,
     _permit: OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for Lent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lent").field(&self.pool).finish()
+    }
+}
+
+/// Without a runtime tokio panics; this is an error instead.
+fn runtime() -> Result<()> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::config("PostgreSQL needs a tokio runtime").with_source(e)),
+    }
 }
 
 impl Deref for Lent {
@@ -65,7 +84,12 @@ impl Drop for Lent {
 }
 
 impl Pool {
-    pub(super) fn new(url: &str) -> Result<Self> {
+    /// A pool for the server at `url` (`postgres://user:password@host:port/database`); nothing is connected yet.
+    ///
+    /// # Errors
+    /// `Config` if the URL can't be read; `Unsupported` if it leaves the machine and plain text is not allowed by
+    /// `sslmode=disable`: this build speaks no TLS.
+    pub fn new(url: &str) -> Result<Self> {
         // The parser's message could quote a part of the URL, password included.
         let mut config: Config =
             url.parse().map_err(|_| Error::config("the PostgreSQL URL can't be read"))?;
@@ -80,8 +104,13 @@ impl Pool {
         Ok(Self(Arc::new(Inner { config, idle: Mutex::default(), permits })))
     }
 
-    pub(super) async fn get(&self) -> Result<Lent> {
-        bounded::runtime()?;
+    /// A connection that has just answered, or a new one; waits while eight are lent.
+    ///
+    /// # Errors
+    /// `Unavailable` if the server can't be reached, `Unauthenticated`, `NotFound` without the database, `Config` without
+    /// a tokio runtime.
+    pub async fn get(&self) -> Result<Lent> {
+        runtime()?;
         let permit =
             self.0.permits.clone().acquire_owned().await.map_err(|e| Error::unexpected(e.to_string()))?;
         loop {
@@ -130,7 +159,7 @@ fn encryption(config: &Config) -> Result<()> {
 }
 
 /// From the driver's error; carries the server's message and SQLSTATE, not the values.
-pub(super) fn error(error: &tokio_postgres::Error) -> Error {
+pub fn error(error: &tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
         let cause = std::error::Error::source(error).map(|s| format!(": {s}")).unwrap_or_default();
         // No answer of the server: it is down, was cut off, or speaks something else.

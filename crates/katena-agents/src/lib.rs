@@ -1,0 +1,1 @@
+//! Agents for Katena: the tool loop, tools, plans, hand-over, MCP.

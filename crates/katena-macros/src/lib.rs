@@ -1,0 +1,1 @@
+//! The `#[tool]` macro of katena-agents.

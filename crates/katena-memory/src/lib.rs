@@ -1,0 +1,1 @@
+//! Memory for Katena: chat histories and what a model sees of them again.

@@ -1,0 +1,1 @@
+//! Prompts for Katena: templates, chat prompts, few-shot examples, prompt files, output parsers.
