@@ -1,3 +1,26 @@
+    pub async fn chat_stream(&self, model: &dyn ChatModel, mut request: ChatRequest) -> Result<ChatStream> {
+        self.open(model, &mut request).await
+    }
+
+    async fn open(&self, model: &dyn ChatModel, request: &mut ChatRequest) -> Result<ChatStream> {
+        self.prepare(request)?;
+        let stream = self.guard(model.stream(request)).await?;
+        let run = self.clone();
+        Ok(stream
+            .inspect(move |event| {
+                if let Ok(ChatEvent::Finished(response)) = event {
+                    run.count(response.usage);
+                }
+            })
+            .boxed())
+    }
+
+    fn prepare(&self, request: &mut ChatRequest) -> Result<()> {
+        self.check()?;
+        request.context = std::mem::take(&mut request.context).within(&self.context);
+        Ok(())
+    }
+
 //! A run: the context of a chain's call, its steps, and who listens.
 
 use std::any::Any;
@@ -273,6 +296,28 @@ impl Run {
         Run { shared: Arc::new(shared), ..self.clone() }
     }
 
+    /// The same run with a token count of its own, which [`usage`](Run::usage) gives; what happens in it counts in this
+    /// one too. For chains that keep to a budget of tokens.
+    pub fn counted(&self) -> Run {
+        let next_step = AtomicU64::new(0);
+        let shared =
+            Shared { next_step, usage: Mutex::default(), steps: None, parent: Some(self.shared.clone()) };
+        Run { shared: Arc::new(shared), ..self.clone() }
+    }
+
+    /// Fails if the run must not go on; by the run's clock where it has one.
+    ///
+    /// # Errors
+    /// Kind `Cancelled` after the signal, `Timeout` after the deadline.
+    pub fn check(&self) -> Result<()> {
+        if let (Some(clock), Some(deadline)) = (&self.clock, self.context.deadline)
+            && deadline <= clock.now()
+        {
+            return Err(Error::new(ErrorKind::Timeout, "the deadline has passed"));
+        }
+        self.context.check()
+    }
+
     /// Takes the record's steps.
     pub(crate) fn take_steps(&self) -> Vec<StepReport> {
         let steps = self.shared.steps.as_ref();
@@ -321,7 +366,7 @@ impl Run {
     where
         Fut: Future<Output = Result<T>>,
     {
-        self.context.check()?;
+        self.check()?;
         let run = self.child();
         self.shared.record(|steps| steps.push(StepReport::new(run.step, self.step, name)));
         run.emit(Event::StepStarted { parent: self.step, name: name.to_owned() }).await;
@@ -339,7 +384,16 @@ impl Run {
     ///
     /// # Errors
     /// The model's own; `Cancelled` or `Timeout` if the run must not go on.
-    pub async fn chat(&self, model: &dyn ChatModel, request: ChatRequest) -> Result<ChatResponse> {
+    pub async fn chat(&self, model: &dyn ChatModel, mut request: ChatRequest) -> Result<ChatResponse> {
+        self.chat_again(model, &mut request).await
+    }
+
+    /// [`chat`](Run::chat) with a request that stays with the caller, who asks again with more messages; its context
+    /// becomes that of the run.
+    ///
+    /// # Errors
+    /// As [`chat`](Run::chat).
+    pub async fn chat_again(&self, model: &dyn ChatModel, request: &mut ChatRequest) -> Result<ChatResponse> {
         if !self.is_listened() && !self.is_recording() {
             return self.generate(model, request).await;
         }
@@ -349,7 +403,7 @@ impl Run {
                 run.note("reply", || Value::String(response.text()));
                 return Ok(response);
             }
-            let mut stream = run.chat_stream(model, request).await?;
+            let mut stream = run.open(model, request).await?;
             let mut answer = Accumulator::new();
             while let Some(event) = stream.next().await {
                 let event = event?;
@@ -363,9 +417,9 @@ impl Run {
         .await
     }
 
-    async fn generate(&self, model: &dyn ChatModel, request: ChatRequest) -> Result<ChatResponse> {
-        let request = self.prepare(request)?;
-        let response = self.guard(model.generate(&request)).await?;
+    async fn generate(&self, model: &dyn ChatModel, request: &mut ChatRequest) -> Result<ChatResponse> {
+        self.prepare(request)?;
+        let response = self.guard(model.generate(request)).await?;
         self.count(response.usage);
         Ok(response)
     }

@@ -72,7 +72,11 @@ fn retry_waits_by_its_clock_and_only_for_temporary_errors() {
 fn retry_stops_before_the_deadline() {
     let clock = ManualClock::new();
     let (flaky, calls) = fails(9, ErrorKind::Unavailable);
-    let chain = flaky.retry(Backoff::new(Arc::new(clock)).with_base(Duration::from_secs(3600)));
+    let chain = flaky.retry(
+        Backoff::new(Arc::new(clock))
+            .with_base(Duration::from_secs(3600))
+            .with_cap(Duration::from_secs(3600)),
+    );
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     let run = Run::new().with_context(Context::new().with_deadline(deadline));
     let error = chain.run_with((), run).now_or_never().unwrap().unwrap_err();
@@ -146,7 +150,10 @@ fn a_report_has_usage_steps_and_quiet_calls() {
     assert_eq!(report.output, "c d e");
     assert_eq!(report.usage.output_tokens, Some(5));
     let names: Vec<_> = report.steps.iter().map(|s| (s.name.as_str(), s.ok)).collect();
-    assert_eq!(names, [("run", None), ("condense", Some(true)), ("scripted", Some(true)), ("scripted", Some(true))]);
+    assert_eq!(
+        names,
+        [("run", None), ("condense", Some(true)), ("scripted", Some(true)), ("scripted", Some(true))]
+    );
     assert_eq!(report.notes("reply").collect::<Vec<_>>(), ["a b", "c d e"]);
     assert_eq!(report.steps[0].note("question").unwrap(), "a b");
     assert_eq!(report.steps[2].parent, report.steps[1].id);
@@ -154,7 +161,8 @@ fn a_report_has_usage_steps_and_quiet_calls() {
 
 #[test]
 fn nested_reports_count_in_the_outer_one_too() {
-    let inner = func(async |q: String, _run| Ok(q)).chat(ScriptedChat::texts(["one", "two"])).text().reported();
+    let inner =
+        func(async |q: String, _run| Ok(q)).chat(ScriptedChat::texts(["one", "two"])).text().reported();
     let both = inner.map(|r| r.output).reported();
     let report = both.run("x").now_or_never().unwrap().unwrap();
     assert_eq!(report.usage.output_tokens, Some(1));
