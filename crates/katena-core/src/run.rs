@@ -1,26 +1,3 @@
-    pub async fn chat_stream(&self, model: &dyn ChatModel, mut request: ChatRequest) -> Result<ChatStream> {
-        self.open(model, &mut request).await
-    }
-
-    async fn open(&self, model: &dyn ChatModel, request: &mut ChatRequest) -> Result<ChatStream> {
-        self.prepare(request)?;
-        let stream = self.guard(model.stream(request)).await?;
-        let run = self.clone();
-        Ok(stream
-            .inspect(move |event| {
-                if let Ok(ChatEvent::Finished(response)) = event {
-                    run.count(response.usage);
-                }
-            })
-            .boxed())
-    }
-
-    fn prepare(&self, request: &mut ChatRequest) -> Result<()> {
-        self.check()?;
-        request.context = std::mem::take(&mut request.context).within(&self.context);
-        Ok(())
-    }
-
 //! A run: the context of a chain's call, its steps, and who listens.
 
 use std::any::Any;
@@ -429,9 +406,13 @@ impl Run {
     ///
     /// # Errors
     /// The model's own; `Cancelled` or `Timeout` if the run must not go on.
-    pub async fn chat_stream(&self, model: &dyn ChatModel, request: ChatRequest) -> Result<ChatStream> {
-        let request = self.prepare(request)?;
-        let stream = self.guard(model.stream(&request)).await?;
+    pub async fn chat_stream(&self, model: &dyn ChatModel, mut request: ChatRequest) -> Result<ChatStream> {
+        self.open(model, &mut request).await
+    }
+
+    async fn open(&self, model: &dyn ChatModel, request: &mut ChatRequest) -> Result<ChatStream> {
+        self.prepare(request)?;
+        let stream = self.guard(model.stream(request)).await?;
         let run = self.clone();
         Ok(stream
             .inspect(move |event| {
@@ -442,10 +423,10 @@ impl Run {
             .boxed())
     }
 
-    fn prepare(&self, mut request: ChatRequest) -> Result<ChatRequest> {
-        self.context.check()?;
-        request.context = request.context.within(&self.context);
-        Ok(request)
+    fn prepare(&self, request: &mut ChatRequest) -> Result<()> {
+        self.check()?;
+        request.context = std::mem::take(&mut request.context).within(&self.context);
+        Ok(())
     }
 
     fn count(&self, usage: Usage) {
