@@ -1,6 +1,7 @@
 //! Chat history (storage by session) and memory (policy over it).
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,6 +21,8 @@ use crate::message::Message;
 /// - `clear_forgets`: afterwards there are none; clearing twice is no error.
 /// - `concurrent_appends_lose_nothing`: and the messages of one call stay together.
 /// - `unicode_survives`: any session name and text.
+/// - `count_and_range_agree`: a range is that part of the messages; what lies past the end is left out, no error.
+/// - `sessions_are_listed`: those with messages, each once, in the order of their bytes, page by page.
 #[async_trait]
 pub trait ChatHistory: fmt::Debug + Send + Sync {
     /// The session's messages, oldest first.
@@ -33,6 +36,15 @@ pub trait ChatHistory: fmt::Debug + Send + Sync {
 
     /// Forgets the session.
     async fn clear(&self, session: &str) -> Result<()>;
+
+    /// How many messages the session has.
+    async fn count(&self, session: &str) -> Result<usize>;
+
+    /// The messages at these places, counted from 0 for the oldest.
+    async fn range(&self, session: &str, range: Range<usize>) -> Result<Vec<Message>>;
+
+    /// Up to `limit` names of sessions that have messages, by their bytes, those after `after`.
+    async fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>>;
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -50,10 +62,42 @@ impl<H: ChatHistory + ?Sized> ChatHistory for Arc<H> {
     async fn clear(&self, session: &str) -> Result<()> {
         (**self).clear(session).await
     }
+    async fn count(&self, session: &str) -> Result<usize> {
+        (**self).count(session).await
+    }
+    async fn range(&self, session: &str, range: Range<usize>) -> Result<Vec<Message>> {
+        (**self).range(session, range).await
+    }
+    async fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        (**self).sessions(after, limit).await
+    }
 }
 
+/// How many sessions [`ChatHistoryExt::session_count`] asks for at once.
+const PAGE: usize = 1_000;
+
 /// Conveniences of every [`ChatHistory`].
+#[async_trait]
 pub trait ChatHistoryExt: ChatHistory {
+    /// The last `n` messages, oldest first.
+    async fn tail(&self, session: &str, n: usize) -> Result<Vec<Message>> {
+        let count = self.count(session).await?;
+        self.range(session, count.saturating_sub(n)..count).await
+    }
+
+    /// How many sessions have messages; goes through their names.
+    async fn session_count(&self) -> Result<usize> {
+        let (mut count, mut after) = (0, None::<String>);
+        loop {
+            let mut page = self.sessions(after.as_deref(), PAGE).await?;
+            count += page.len();
+            after = page.pop();
+            if after.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
     /// Wraps the history in a layer.
     fn layer<L: Layer<dyn ChatHistory>>(self, layer: L) -> Arc<dyn ChatHistory>
     where
@@ -123,6 +167,7 @@ impl RecordRequest {
 /// # Contract
 /// - `recalls_what_was_recorded`: in order, as far as the policy keeps it.
 /// - `tool_calls_are_never_orphaned`: a tool result is recalled only with its call.
+/// - `clear_forgets`: afterwards nothing of the session is recalled, and other sessions are as they were.
 #[async_trait]
 pub trait Memory: fmt::Debug + Send + Sync {
     /// The messages to put before the new turn.
@@ -130,6 +175,9 @@ pub trait Memory: fmt::Debug + Send + Sync {
 
     /// Takes in a finished turn.
     async fn record(&self, request: RecordRequest) -> Result<()>;
+
+    /// Forgets the session: its turns and what was derived from them.
+    async fn clear(&self, session: &str) -> Result<()>;
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -140,5 +188,8 @@ impl<M: Memory + ?Sized> Memory for Arc<M> {
     }
     async fn record(&self, request: RecordRequest) -> Result<()> {
         (**self).record(request).await
+    }
+    async fn clear(&self, session: &str) -> Result<()> {
+        (**self).clear(session).await
     }
 }

@@ -39,6 +39,7 @@ impl<T: Send> Answer for Vec<T> {}
 impl<T: Send> Answer for Option<T> {}
 impl Answer for () {}
 impl Answer for u64 {}
+impl Answer for usize {}
 impl Answer for ToolOutput {}
 /// A stream tells its usage when it is finished; see [`Around::stream`].
 impl Answer for ChatStream {}

@@ -1,5 +1,7 @@
 //! The wrapper of [`around`](crate::around) for histories, memories and record stores.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use katena_core::{
     ChatHistory, Context, Memory, Message, RecallRequest, RecordRequest, RecordStore, Result, SourceRecord,
@@ -28,6 +30,15 @@ impl<L: Around> ChatHistory for Wrapped<L, dyn ChatHistory> {
     async fn clear(&self, session: &str) -> Result<()> {
         self.layer.call(call(&Context::new()), || self.inner.clear(session)).await
     }
+    async fn count(&self, session: &str) -> Result<usize> {
+        self.layer.call(call(&Context::new()), || self.inner.count(session)).await
+    }
+    async fn range(&self, session: &str, range: Range<usize>) -> Result<Vec<Message>> {
+        self.layer.call(call(&Context::new()), || self.inner.range(session, range.clone())).await
+    }
+    async fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        self.layer.call(call(&Context::new()), || self.inner.sessions(after, limit)).await
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -39,6 +50,9 @@ impl<L: Around> Memory for Wrapped<L, dyn Memory> {
     async fn record(&self, mut request: RecordRequest) -> Result<()> {
         let context = request.context.clone();
         self.layer.once(call(&context), || self.inner.record(std::mem::take(&mut request))).await
+    }
+    async fn clear(&self, session: &str) -> Result<()> {
+        self.layer.call(call(&Context::new()), || self.inner.clear(session)).await
     }
 }
 

@@ -199,6 +199,18 @@ impl ChatHistory for FlakyHistory {
         self.fails("clear")?;
         self.0.clear(session).await
     }
+    async fn count(&self, session: &str) -> Result<usize> {
+        self.fails("count")?;
+        self.0.count(session).await
+    }
+    async fn range(&self, session: &str, range: std::ops::Range<usize>) -> Result<Vec<Message>> {
+        self.fails("range")?;
+        self.0.range(session, range).await
+    }
+    async fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        self.fails("sessions")?;
+        self.0.sessions(after, limit).await
+    }
 }
 
 #[test]
@@ -210,6 +222,9 @@ fn a_history_appends_once_and_the_rest_is_tried_again() {
     assert_eq!(run(&manual, history.messages("s")).0.unwrap(), turn());
     run(&manual, history.replace("s", [turn(), turn()].concat())).0.unwrap();
     assert_eq!(run(&manual, history.messages("s")).0.unwrap().len(), 2);
+    assert_eq!(run(&manual, history.count("s")).0.unwrap(), 2);
+    assert_eq!(run(&manual, history.range("s", 1..9)).0.unwrap(), turn());
+    assert_eq!(run(&manual, history.sessions(None, 9)).0.unwrap(), ["s"]);
     run(&manual, history.clear("s")).0.unwrap();
 }
 

@@ -186,3 +186,67 @@ pub async fn unicode_survives(history: &dyn ChatHistory) {
         same(law, &format!("session {name:?}"), &read(law, history, name).await, &wanted);
     }
 }
+
+/// A range is that part of the messages; what lies past the end is left out, no error.
+pub async fn count_and_range_agree(history: &dyn ChatHistory) {
+    let law = Law("ChatHistory: count_and_range_agree");
+    let count = |session: &'static str| async move { law.ok("counting", history.count(session).await) };
+    law.same("messages of an unknown session", &count("a").await, &0);
+    law.check(law.ok("reading", history.range("a", 0..5).await).is_empty(), "an unknown session has a range");
+    let mut all: Vec<Message> = Vec::new();
+    for n in 0..7 {
+        let turn: Vec<Message> = (0..=n % 3).map(|m| Message::user(format!("{n}.{m}"))).collect();
+        append(law, history, "a", turn.clone()).await;
+        append(law, history, "b", vec![Message::user("x")]).await;
+        all.extend(turn);
+        law.same("number of messages", &count("a").await, &all.len());
+    }
+    let n = all.len();
+    #[expect(clippy::reversed_empty_ranges, reason = "that is what is tried")]
+    let ranges =
+        [0..n, 0..1, 2..5, n - 1..n, n - 1..n + 9, 0..usize::MAX, n..n + 1, n + 3..n + 9, 3..3, 5..2];
+    for range in ranges {
+        let got = law.ok("reading", history.range("a", range.clone()).await);
+        let wanted: Vec<Message> = all.iter().take(range.end).skip(range.start).cloned().collect();
+        same(law, &format!("{range:?}"), &got, &wanted);
+    }
+    law.ok("replacing", history.replace("a", all[..2].to_vec()).await);
+    law.same("messages after replacing", &count("a").await, &2);
+    let got = law.ok("reading", history.range("a", 1..9).await);
+    same(law, "1..9 after replacing", &got, &all[1..2]);
+    append(law, history, "a", all[4..5].to_vec()).await;
+    let got = law.ok("reading", history.range("a", 2..9).await);
+    same(law, "2..9 after appending", &got, &all[4..5]);
+    law.ok("clearing", history.clear("a").await);
+    law.same("messages after clearing", &count("a").await, &0);
+}
+
+/// Those with messages, each once, in the order of their bytes, page by page.
+pub async fn sessions_are_listed(history: &dyn ChatHistory) {
+    let law = Law("ChatHistory: sessions_are_listed");
+    let list = |after: Option<&'static str>, limit: usize| async move {
+        law.ok("listing", history.sessions(after, limit).await)
+    };
+    law.check(list(None, 9).await.is_empty(), "an empty history lists sessions");
+    let mut names = ["b", "a", "A", "", "a/b", "é", "z", "a\0", "👩", "\u{ffff}", "10", "9"];
+    for name in names {
+        append(law, history, name, vec![Message::user("x")]).await;
+        append(law, history, name, vec![Message::user("y")]).await;
+    }
+    append(law, history, "gone", vec![Message::user("x")]).await;
+    law.ok("clearing", history.clear("gone").await);
+    append(law, history, "emptied", vec![Message::user("x")]).await;
+    law.ok("replacing", history.replace("emptied", Vec::new()).await);
+    append(law, history, "never", Vec::new()).await;
+    names.sort_unstable();
+    let wanted = |from: usize, to: usize| names[from..to].iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let end = names.len();
+    law.same("all sessions", &list(None, 100).await, &wanted(0, end));
+    law.same("the first five", &list(None, 5).await, &wanted(0, 5));
+    law.same("the next five", &list(Some(names[4]), 5).await, &wanted(5, 10));
+    law.same("the rest", &list(Some(names[9]), 5).await, &wanted(10, end));
+    law.same("after the last", &list(Some(names[end - 1]), 5).await, &wanted(0, 0));
+    let first_after_b = names.iter().position(|n| *n > "bb").unwrap_or(end);
+    law.same("after a name that is none", &list(Some("bb"), 100).await, &wanted(first_after_b, end));
+    law.same("none asked for", &list(None, 0).await, &wanted(0, 0));
+}

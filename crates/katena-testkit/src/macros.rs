@@ -125,7 +125,7 @@ macro_rules! chat_history_contract {
     ($name:ident, $make:expr $(,)?) => {
         $crate::__contract!($name, $make, chat_history, [
             starts_empty() append_keeps_order() sessions_are_apart() replace_is_whole() clear_forgets()
-            concurrent_appends_lose_nothing() unicode_survives()
+            concurrent_appends_lose_nothing() unicode_survives() count_and_range_agree() sessions_are_listed()
         ]);
     };
 }
@@ -170,6 +170,8 @@ macro_rules! tool_contract {
 #[macro_export]
 macro_rules! memory_contract {
     ($name:ident, $make:expr $(,)?) => {
-        $crate::__contract!($name, $make, memory, [recalls_what_was_recorded() tool_calls_are_never_orphaned()]);
+        $crate::__contract!($name, $make, memory, [
+            recalls_what_was_recorded() tool_calls_are_never_orphaned() clear_forgets()
+        ]);
     };
 }

@@ -62,3 +62,21 @@ pub async fn tool_calls_are_never_orphaned(memory: &dyn Memory) {
         law.same("answered calls", &answered, &called);
     }
 }
+
+/// Afterwards nothing of the session is recalled, and other sessions are as they were.
+pub async fn clear_forgets(memory: &dyn Memory) {
+    let law = Law("Memory: clear_forgets");
+    law.ok("clearing what is not there", memory.clear("s").await);
+    let turn =
+        |n: usize| vec![Message::user(format!("Question {n}?")), Message::assistant(format!("Answer {n}."))];
+    for n in 0..6 {
+        record(law, memory, turn(n)).await;
+        law.ok("recording", memory.record(RecordRequest::new("other", turn(n))).await);
+    }
+    let before = recall(law, memory, "other").await;
+    law.ok("clearing", memory.clear("s").await);
+    law.check(recall(law, memory, "s").await.is_empty(), "a cleared session is remembered");
+    law.check(recall(law, memory, "other").await == before, "clearing one session changed another");
+    record(law, memory, turn(9)).await;
+    law.check(recall(law, memory, "s").await == turn(9), "the first turn afterwards is not recalled alone");
+}

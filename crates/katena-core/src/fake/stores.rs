@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::{Bound, Range};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use crate::records::{RecordStore, SourceRecord};
 
 /// A chat history that lives as long as the process.
 #[derive(Default)]
-pub struct InMemoryHistory(Mutex<HashMap<String, Vec<Message>>>);
+pub struct InMemoryHistory(Mutex<BTreeMap<String, Vec<Message>>>);
 
 impl fmt::Debug for InMemoryHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,7 +28,7 @@ impl InMemoryHistory {
         Self::default()
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Vec<Message>>> {
+    fn sessions(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Message>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -48,6 +49,19 @@ impl ChatHistory for InMemoryHistory {
     async fn clear(&self, session: &str) -> Result<()> {
         self.sessions().remove(session);
         Ok(())
+    }
+    async fn count(&self, session: &str) -> Result<usize> {
+        Ok(self.sessions().get(session).map_or(0, Vec::len))
+    }
+    async fn range(&self, session: &str, range: Range<usize>) -> Result<Vec<Message>> {
+        let messages = self.messages(session).await?;
+        Ok(messages.into_iter().take(range.end).skip(range.start).collect())
+    }
+    async fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let sessions = self.sessions();
+        let named = sessions.range::<str, _>((from, Bound::Unbounded)).filter(|(_, m)| !m.is_empty());
+        Ok(named.take(limit).map(|(name, _)| name.clone()).collect())
     }
 }
 

@@ -296,6 +296,8 @@ enum Slip {
     NeverForgets,
     OneSpace,
     Unsorted,
+    CountsOneMore,
+    ListsEmpty,
 }
 use Slip::*;
 
@@ -346,9 +348,31 @@ impl ChatHistory for History {
     async fn clear(&self, session: &str) -> Result<()> {
         if self.1 == NeverForgets { Ok(()) } else { self.0.clear(&self.session(session)).await }
     }
+    async fn count(&self, session: &str) -> Result<usize> {
+        Ok(self.0.count(session).await? + usize::from(self.1 == CountsOneMore))
+    }
+    async fn range(&self, session: &str, range: std::ops::Range<usize>) -> Result<Vec<Message>> {
+        let end = if self.1 == OneByOne { range.end.saturating_add(1) } else { range.end };
+        self.0.range(session, range.start..end).await
+    }
+    async fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let mut names = self.0.sessions(after, limit).await?;
+        match self.1 {
+            Unsorted => names.reverse(),
+            ListsEmpty if after.is_none() => names.push("ghost".to_owned()),
+            FoldsSessions => names = self.0.sessions(Option::None, limit).await?,
+            _ => {}
+        }
+        Ok(names)
+    }
 }
 
 caught! {
+    a_history_that_miscounts: chat_history::count_and_range_agree(history(CountsOneMore));
+    a_history_of_longer_ranges: chat_history::count_and_range_agree(history(OneByOne));
+    a_history_that_lists_backwards: chat_history::sessions_are_listed(history(Unsorted));
+    a_history_that_lists_ghosts: chat_history::sessions_are_listed(history(ListsEmpty));
+    a_history_without_pages: chat_history::sessions_are_listed(history(FoldsSessions));
     a_history_of_newest_first: chat_history::append_keeps_order(history(NewestFirst));
     a_history_of_text_alone: chat_history::append_keeps_order(history(KeepsText));
     a_history_that_folds_sessions: chat_history::sessions_are_apart(history(FoldsSessions));

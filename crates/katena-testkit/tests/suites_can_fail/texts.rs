@@ -288,9 +288,10 @@ enum Keep {
     Turns,
     Messages,
     Everybody,
+    Always,
 }
 
-/// Keeps the last two turns; with a fault, the last seven messages wherever they begin, or all sessions as one.
+/// Keeps the last two turns; with a fault, the last seven messages wherever they begin, or all sessions as one, or for ever.
 #[derive(Debug)]
 struct Window(Keep, Mutex<Vec<RecordRequest>>);
 
@@ -312,11 +313,16 @@ impl Memory for Window {
         self.1.lock().unwrap().push(request);
         Ok(())
     }
+    async fn clear(&self, session: &str) -> Result<()> {
+        self.1.lock().unwrap().retain(|t| self.0 == Keep::Always || t.session != session);
+        Ok(())
+    }
 }
 
 katena_testkit::memory_contract!(right_memory, async { Window(Keep::Turns, Mutex::default()) });
 
 caught! {
     a_memory_that_cuts_turns: memory::tool_calls_are_never_orphaned(Window(Keep::Messages, Mutex::default()));
+    a_memory_that_never_forgets: memory::clear_forgets(Window(Keep::Always, Mutex::default()));
     a_memory_of_everybody: memory::recalls_what_was_recorded(Window(Keep::Everybody, Mutex::default()));
 }
