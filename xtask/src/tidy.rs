@@ -78,11 +78,10 @@ fn findings() -> Result<Vec<String>> {
 }
 
 /// Every member takes the workspace's lints; katena-llama-cpp, which holds the C++ engine, has its own. `fuzz/` and
-/// `benches/peers/` are workspaces of their own.
+/// the benches beside peers are workspaces of their own.
 fn lints(name: &str, manifest: &str) -> Option<String> {
-    let own =
-        ["Cargo.toml", "fuzz/Cargo.toml", "benches/peers/Cargo.toml", "crates/katena-llama-cpp/Cargo.toml"];
-    let own = own.contains(&name);
+    let own = ["Cargo.toml", "fuzz/Cargo.toml", "crates/katena-llama-cpp/Cargo.toml"].contains(&name)
+        || name.starts_with("benches/peers");
     let takes = manifest.contains("[lints]\nworkspace = true");
     (!own && !takes).then(|| format!("{name}: add [lints] workspace = true"))
 }
