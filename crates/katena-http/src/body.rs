@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use katena_core::{Cancelled, ChatResponse, Error, ErrorKind, RateLimits, Result};
+use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep};
 
@@ -56,9 +58,24 @@ pub(crate) struct Head {
     pub(crate) vendor: Option<Cow<'static, str>>,
     /// What was sent and must not come back in an error.
     pub(crate) sent: Redaction,
+    pub(crate) headers: Headers,
+}
+
+/// The reply's headers, which can hold cookies and tokens: not shown.
+#[derive(Clone, Default)]
+pub(crate) struct Headers(pub(crate) Arc<HeaderMap>);
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} headers", self.0.len())
+    }
 }
 
 impl Head {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.0.get(name)?.to_str().ok()
+    }
+
     pub(crate) fn mark(&self, mut error: Error) -> Error {
         if let Some(vendor) = &self.vendor {
             error = error.with_vendor(vendor.clone());
@@ -106,6 +123,11 @@ impl fmt::Debug for HttpReply {
 }
 
 impl HttpReply {
+    /// The first header of that name, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
     /// The HTTP status, 200 to 299.
     pub fn status(&self) -> u16 {
         self.head.status
@@ -202,6 +224,16 @@ impl HttpStream {
             deadline: context.deadline.map(|at| Box::pin(tokio::time::sleep_until(Instant::from_std(at)))),
             cancelled: context.cancel.cancelled(),
         }
+    }
+
+    /// The HTTP status, 200 to 299.
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// The first header of that name, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
     }
 
     /// The content type as the server gave it.

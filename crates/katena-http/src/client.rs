@@ -12,7 +12,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::body::{Head, HttpReply, HttpStream, after};
+use crate::body::{Head, Headers, HttpReply, HttpStream, after};
 use crate::options::{HttpOptions, Proxy};
 use crate::request::{HttpRequest, Method};
 use crate::secret::{Redaction, Secret};
@@ -160,7 +160,7 @@ impl HttpClient {
         if !body.is_empty() {
             call = call.body(body);
         }
-        let response = call
+        let mut response = call
             .send()
             .await
             .map_err(|e| head.mark(connection_error(e)).with_context("url", place.clone()))?;
@@ -184,6 +184,7 @@ impl HttpClient {
         .map(|id| id.chars().take(200).collect());
         head.rate_limits = crate::rate_limits::read(&text, SystemTime::now());
         if response.status().is_success() {
+            head.headers = Headers(Arc::new(std::mem::take(response.headers_mut())));
             return Ok((head, response));
         }
         let retry_after = parse_retry_after(

@@ -250,3 +250,21 @@ async fn a_name_is_looked_up_once_and_all_its_addresses_are_checked() {
     let guard = OutboundGuard::new().with_lookup(|_| Err(std::io::Error::other("no such name")));
     assert_eq!(kind(&guard, &url).await, ErrorKind::Unavailable);
 }
+
+#[test]
+fn only_the_named_hosts() {
+    let guard = OutboundGuard::new().with_only_host("Docs.example.com.").with_only_host("10.0.0.7");
+    assert!(guard.check("https://docs.EXAMPLE.com/a").is_ok());
+    assert!(guard.check("https://docs.example.com./a").is_ok());
+    for other in [
+        "https://example.com/",
+        "https://a.docs.example.com/",
+        "https://docs.example.com.evil.org/",
+        "https://docs.example.com@evil.org/",
+        // Named, but private all the same.
+        "http://10.0.0.7/",
+    ] {
+        assert_eq!(guard.check(other).unwrap_err().kind(), ErrorKind::PermissionDenied, "{other}");
+    }
+    assert!(guard.with_allowed_host("10.0.0.7").check("http://10.0.0.7/").is_ok());
+}

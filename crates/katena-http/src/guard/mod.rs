@@ -80,6 +80,8 @@ impl fmt::Debug for Fetched {
 #[derive(Clone)]
 pub struct OutboundGuard {
     allowed: Arc<Vec<String>>,
+    /// Where this is not empty, these hosts and no others.
+    only: Arc<Vec<String>>,
     max_bytes: usize,
     max_redirects: usize,
     timeout: Duration,
@@ -95,6 +97,7 @@ impl fmt::Debug for OutboundGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutboundGuard")
             .field("allowed", &self.allowed)
+            .field("only", &self.only)
             .field("max_bytes", &self.max_bytes)
             .field("max_redirects", &self.max_redirects)
             .field("timeout", &self.timeout)
@@ -108,6 +111,14 @@ impl Default for OutboundGuard {
     }
 }
 
+/// A host's name or number as the parser of addresses writes it.
+fn as_parsed(host: &str) -> String {
+    let plain = host.trim();
+    let plain = if plain.parse::<Ipv6Addr>().is_ok() { format!("[{plain}]") } else { plain.to_owned() };
+    let host = Host::parse(&plain).map_or_else(|_| plain.to_ascii_lowercase(), |h| h.to_string());
+    host.trim_end_matches('.').to_owned()
+}
+
 fn refused(why: &'static str) -> Error {
     Error::new(ErrorKind::PermissionDenied, why)
 }
@@ -118,6 +129,7 @@ impl OutboundGuard {
         let lookup = |name: &str| Ok((name, 0).to_socket_addrs()?.map(|a| a.ip()).collect());
         Self {
             allowed: Arc::default(),
+            only: Arc::default(),
             max_bytes: 16 << 20,
             max_redirects: 5,
             timeout: Duration::from_secs(30),
@@ -129,12 +141,15 @@ impl OutboundGuard {
 
     /// Allows one host, by its exact name or number, with any port and whatever address its name has.
     pub fn with_allowed_host(mut self, host: impl AsRef<str>) -> Self {
-        // Written as the parser of addresses writes it.
-        let plain = host.as_ref().trim();
-        let plain = if plain.parse::<Ipv6Addr>().is_ok() { format!("[{plain}]") } else { plain.to_owned() };
-        let host = Host::parse(&plain).map_or_else(|_| plain.to_ascii_lowercase(), |h| h.to_string());
-        Arc::make_mut(&mut self.allowed).push(host.trim_end_matches('.').to_owned());
+        Arc::make_mut(&mut self.allowed).push(as_parsed(host.as_ref()));
         self.client = Arc::default();
+        self
+    }
+
+    /// Lets calls out to this host, by its exact name, and to others named so, but to no host besides; redirects too. One
+    /// that is private must be [allowed](Self::with_allowed_host) as well.
+    pub fn with_only_host(mut self, host: impl AsRef<str>) -> Self {
+        Arc::make_mut(&mut self.only).push(as_parsed(host.as_ref()));
         self
     }
 
@@ -196,6 +211,12 @@ impl OutboundGuard {
             return Err(refused("an address with a user name or password may not be called"));
         }
         let Some(host) = url.host() else { return Err(refused("the address has no host")) };
+        if !self.only.is_empty() {
+            let name = host.to_string();
+            if !self.only.iter().any(|o| o == name.trim_end_matches('.')) {
+                return Err(refused("the host is not among those that may be called"));
+            }
+        }
         if self.allows(&host.to_string()) {
             return Ok(());
         }
