@@ -85,6 +85,24 @@ impl ChatPrompt {
         Self::new(Format::FString, messages)
     }
 
+    /// Compiles messages that are [Handlebars templates](Format::Handlebars).
+    ///
+    /// # Errors
+    /// Kind `Config` with the message's number and the line if a template is wrong.
+    #[cfg(feature = "handlebars")]
+    pub fn handlebars<S: AsRef<str>>(messages: impl IntoIterator<Item = (Role, S)>) -> Result<Self> {
+        Self::new(Format::Handlebars, messages)
+    }
+
+    /// Compiles messages that are [Jinja templates](Format::Jinja).
+    ///
+    /// # Errors
+    /// Kind `Config` with the message's number and the line if a template is wrong.
+    #[cfg(feature = "jinja")]
+    pub fn jinja<S: AsRef<str>>(messages: impl IntoIterator<Item = (Role, S)>) -> Result<Self> {
+        Self::new(Format::Jinja, messages)
+    }
+
     /// Puts a prompt together piece by piece.
     pub fn builder() -> ChatPromptBuilder {
         ChatPromptBuilder::default()
@@ -207,7 +225,7 @@ fn needed(items: &[Item]) -> Vec<&str> {
                 for piece in pieces {
                     match piece {
                         Piece::Text(template) => {
-                            names.extend(template.variables().iter().map(String::as_str))
+                            names.extend(template.variables().iter().map(String::as_str));
                         }
                         Piece::Media(name) => names.push(name),
                         Piece::Fixed(_) => {}

@@ -12,12 +12,15 @@
 //! ```
 
 mod chat;
+mod engine;
 mod format;
 mod fstring;
+mod partials;
 mod template;
 mod vars;
 
 pub use chat::{ChatPrompt, ChatPromptBuilder};
 pub use format::Format;
+pub use partials::Partials;
 pub use template::PromptTemplate;
 pub use vars::Vars;

@@ -8,9 +8,18 @@ use async_trait::async_trait;
 use katena_core::{Chain, Error, Result, Run};
 use serde_json::Value;
 
+#[cfg(feature = "handlebars")]
+use crate::engine::handlebars;
+#[cfg(feature = "jinja")]
+use crate::engine::jinja;
+use crate::engine::mustache::Mustache;
 use crate::format::Format;
 use crate::fstring::FString;
+use crate::partials::Partials;
 use crate::vars::{Var, Vars};
+
+/// The most bytes that a template with logic gives, unless set otherwise.
+const MAX_BYTES: usize = 1 << 20;
 
 /// Where a template finds its variables: those given, then those bound before.
 #[derive(Clone, Copy)]
@@ -38,8 +47,18 @@ pub(crate) fn too_long(max_bytes: usize) -> Error {
         .with_context("max_bytes", max_bytes.to_string())
 }
 
+pub(crate) fn no_text(name: &str) -> Error {
+    Error::invalid_input("the variable is no text: it holds messages or a part")
+        .with_context("variable", name)
+}
+
 enum Engine {
     FString(FString),
+    #[cfg(feature = "handlebars")]
+    Handlebars(Box<handlebars::Compiled>),
+    #[cfg(feature = "jinja")]
+    Jinja(Box<jinja::Compiled>),
+    Mustache(Mustache),
 }
 
 /// Makes a value when a prompt is rendered.
@@ -126,13 +145,29 @@ impl PromptTemplate {
     /// # Errors
     /// Kind `Config` with the line if the template is wrong; `Unsupported` if the format's feature is off.
     pub fn new(format: Format, text: &str) -> Result<Self> {
-        let (engine, max_bytes) = match format {
-            Format::FString => (Engine::FString(FString::compile(text)?), usize::MAX),
+        Self::with_partials(format, text, &Partials::new())
+    }
+
+    /// Compiles a template that may include others by name: `{{> name}}` in Handlebars and Mustache,
+    /// `{% include "name" %}` in Jinja. F-strings include nothing.
+    ///
+    /// # Errors
+    /// Kind `Config` with the line if the template or a partial is wrong; `Unsupported` if the format's feature is off.
+    pub fn with_partials(format: Format, text: &str, partials: &Partials) -> Result<Self> {
+        let engine = match format {
+            Format::FString => Engine::FString(FString::compile(text)?),
+            #[cfg(feature = "handlebars")]
+            Format::Handlebars => Engine::Handlebars(Box::new(handlebars::Compiled::new(text, partials)?)),
+            #[cfg(feature = "jinja")]
+            Format::Jinja => Engine::Jinja(Box::new(jinja::Compiled::new(text, partials)?)),
+            Format::Mustache => Engine::Mustache(Mustache::compile(text, partials)?),
+            #[cfg(not(all(feature = "handlebars", feature = "jinja")))]
             _ => {
                 return Err(Error::unsupported("this template format's feature is off")
                     .with_context("format", format.as_str()));
             }
         };
+        let max_bytes = if format == Format::FString { usize::MAX } else { MAX_BYTES };
         let variables = free(engine.names().into_iter(), &Bound::default());
         Ok(Self { engine: Arc::new(engine), format, variables, bound: Bound::default(), max_bytes })
     }
@@ -143,6 +178,26 @@ impl PromptTemplate {
     /// Kind `Config` with the line if the template is wrong.
     pub fn fstring(text: impl AsRef<str>) -> Result<Self> {
         Self::new(Format::FString, text.as_ref())
+    }
+
+    /// Compiles a [Handlebars template](Format::Handlebars). Helpers: `if`, `unless`, `each`, `with`, `lookup`, `raw`, `eq`,
+    /// `ne`, `gt`, `gte`, `lt`, `lte`, `and`, `or`, `not`, `len`, `json` and `join`.
+    ///
+    /// # Errors
+    /// Kind `Config` with the line if the template is wrong or calls a helper that does not exist; `Unsupported` for
+    /// partial blocks, inline partials and decorators.
+    #[cfg(feature = "handlebars")]
+    pub fn handlebars(text: impl AsRef<str>) -> Result<Self> {
+        Self::new(Format::Handlebars, text.as_ref())
+    }
+
+    /// Compiles a [Jinja template](Format::Jinja).
+    ///
+    /// # Errors
+    /// Kind `Config` with the line if the template is wrong.
+    #[cfg(feature = "jinja")]
+    pub fn jinja(text: impl AsRef<str>) -> Result<Self> {
+        Self::new(Format::Jinja, text.as_ref())
     }
 
     /// Limits the rendered text, in bytes. Without it, f-strings are as long as their values make them, other formats end
@@ -203,6 +258,11 @@ impl PromptTemplate {
     fn fill(&self, scope: &Scope<'_>) -> Result<String> {
         match &*self.engine {
             Engine::FString(template) => template.render(scope, self.max_bytes),
+            #[cfg(feature = "handlebars")]
+            Engine::Handlebars(template) => template.render(scope, self.max_bytes),
+            #[cfg(feature = "jinja")]
+            Engine::Jinja(template) => template.render(scope, self.max_bytes),
+            Engine::Mustache(template) => template.render(scope, self.max_bytes),
         }
     }
 }
@@ -211,6 +271,11 @@ impl Engine {
     fn names(&self) -> Vec<&str> {
         match self {
             Self::FString(template) => template.names().collect(),
+            #[cfg(feature = "handlebars")]
+            Self::Handlebars(template) => template.names().iter().map(String::as_str).collect(),
+            #[cfg(feature = "jinja")]
+            Self::Jinja(template) => template.names().iter().map(String::as_str).collect(),
+            Self::Mustache(template) => template.names().iter().map(String::as_str).collect(),
         }
     }
 }

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use katena_core::{Error, Result};
 
 use self::spec::Spec;
+pub(crate) use self::value::to_str;
 use crate::template::Scope;
 use crate::vars::Var;
 
@@ -152,8 +153,7 @@ impl Field {
         let value = match scope.find(&self.name) {
             Some(Var::Value(value)) => value,
             Some(Var::Messages(_) | Var::Part(_)) => {
-                return Err(Error::invalid_input("the variable is no text: it holds messages or a part")
-                    .with_context("variable", self.name.clone()));
+                return Err(crate::template::no_text(&self.name));
             }
             None => return Err(crate::template::missing(&self.name)),
         };

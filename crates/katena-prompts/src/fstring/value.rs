@@ -32,7 +32,7 @@ fn whole(n: &Number) -> Option<i128> {
 }
 
 /// Python's `str()`.
-pub(super) fn to_str(value: &Value) -> String {
+pub(crate) fn to_str(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => to_repr(other),
