@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use katena_core::{Document, Filter, FinishReason, Usage};
+use katena_core::{Document, Filter, FinishReason, Message, Usage};
 use serde::{Deserialize, Serialize};
 
 /// A question to documents.
@@ -23,6 +23,10 @@ pub struct Question {
     pub filter: Option<Filter>,
     /// At most so many passages; the retriever's own setting if unset.
     pub top_k: Option<usize>,
+    /// What the retriever is asked, if not the text: a rewritten follow-up question, or plain search words.
+    pub search: Option<String>,
+    /// What was said before the question, for the model that answers; not counted in the prompt's tokens.
+    pub history: Vec<Message>,
 }
 
 impl fmt::Debug for Question {
@@ -30,6 +34,7 @@ impl fmt::Debug for Question {
         f.debug_struct("Question")
             .field("bytes", &self.text.len())
             .field("top_k", &self.top_k)
+            .field("history", &self.history.len())
             .finish_non_exhaustive()
     }
 }
@@ -47,6 +52,16 @@ impl Question {
     /// Sets the most passages.
     pub fn with_top_k(mut self, top_k: usize) -> Self {
         self.top_k = Some(top_k);
+        self
+    }
+    /// Sets what the retriever is asked instead.
+    pub fn with_search(mut self, search: impl Into<String>) -> Self {
+        self.search = Some(search.into());
+        self
+    }
+    /// Sets what was said before.
+    pub fn with_history(mut self, history: Vec<Message>) -> Self {
+        self.history = history;
         self
     }
 }
@@ -262,14 +277,25 @@ fn numbers(text: &str) -> Vec<String> {
     plain.filter(|n| n.starts_with(|c: char| c.is_ascii_digit())).collect()
 }
 
-/// The text without marks like `[1]`.
-fn without_marks(text: &str) -> String {
+/// The text without marks like `[1]` and `[1, 2]`, and without the space before them. Other brackets stay.
+pub(crate) fn without_marks(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for (n, piece) in text.split('[').enumerate() {
         match piece.split_once(']') {
-            Some((mark, rest)) if n > 0 && mark.bytes().all(|b| b.is_ascii_digit()) => plain.push_str(rest),
-            _ => plain.push_str(piece),
+            Some((mark, rest)) if n > 0 && is_mark(mark) => {
+                plain.truncate(plain.trim_end_matches(' ').len());
+                plain.push_str(rest);
+            }
+            _ => {
+                plain.push_str(if n > 0 { "[" } else { "" });
+                plain.push_str(piece);
+            }
         }
     }
     plain
+}
+
+fn is_mark(inside: &str) -> bool {
+    let digit = inside.bytes().any(|b| b.is_ascii_digit());
+    digit && inside.bytes().all(|b| b.is_ascii_digit() || b == b',' || b == b' ')
 }

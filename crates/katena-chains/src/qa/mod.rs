@@ -1,9 +1,12 @@
 //! Question answering over retrieved passages.
 
-mod answer;
-mod marks;
+pub(crate) mod answer;
+mod generate;
+mod hyde;
+pub(crate) mod marks;
 mod matching;
-mod prompt;
+mod multi_query;
+pub(crate) mod prompt;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +15,18 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use katena_core::{
     Accumulator, Chain, ChatEvent, ChatModel, ChatRequest, ChatResponse, Error, ErrorKind, Event, PartKind,
-    Query, Result, Retriever, Run, Scored, Tokenizer,
+    Query, Result, Retriever, Role, Run, Scored, Tokenizer,
 };
 
 pub use answer::{Answer, AnswerKind, Citation, CitationOrigin, Passage, Question};
+pub use generate::{GeneratedQuestion, QuestionGenerator};
+pub use hyde::{HydeEmbedder, HydeQuery, HydeRetriever};
+pub use multi_query::MultiQueryRetriever;
 
+use katena_prompts::ChatPrompt;
 use marks::Marks;
+
+use crate::llm::ask::check;
 
 /// What is answered when nothing relevant was found.
 const NOT_FOUND: &str = "Not in the documents.";
@@ -65,7 +74,7 @@ const PROMPT_TOKENS: usize = 700;
 /// ```
 #[derive(Clone)]
 pub struct RetrievalQa {
-    model: Arc<dyn ChatModel>,
+    pub(crate) model: Arc<dyn ChatModel>,
     retriever: Arc<dyn Retriever>,
     passages: usize,
     min_score: Option<f32>,
@@ -73,7 +82,8 @@ pub struct RetrievalQa {
     tokenizer: Option<Arc<dyn Tokenizer>>,
     instruction: String,
     not_found: String,
-    request: ChatRequest,
+    prompt: Option<ChatPrompt>,
+    request: Option<ChatRequest>,
 }
 
 impl fmt::Debug for RetrievalQa {
@@ -99,7 +109,8 @@ impl RetrievalQa {
             tokenizer: None,
             instruction: prompt::INSTRUCTION.to_owned(),
             not_found: NOT_FOUND.to_owned(),
-            request: ChatRequest::default(),
+            prompt: None,
+            request: None,
         }
     }
 
@@ -133,6 +144,17 @@ impl RetrievalQa {
         self
     }
 
+    /// Asks with a prompt of your own over `passages`, the numbered passages, and `question`, in place of the instruction. It
+    /// should ask for marks like `[1]`, and say what to answer when the passages do not help.
+    ///
+    /// # Errors
+    /// `Config` if one of the two is missing, or another variable is used.
+    pub fn with_prompt(mut self, prompt: ChatPrompt) -> Result<Self> {
+        check(&prompt, &["passages", "question"], &[])?;
+        self.prompt = Some(prompt);
+        Ok(self)
+    }
+
     /// Replaces the text that is given when nothing relevant was found.
     pub fn with_not_found(mut self, text: impl Into<String>) -> Self {
         self.not_found = text.into();
@@ -141,18 +163,42 @@ impl RetrievalQa {
 
     /// Asks with the options of this request (temperature, most tokens, …); its messages are put before the chain's own.
     pub fn with_request(mut self, request: ChatRequest) -> Self {
-        self.request = request;
+        self.request = Some(request);
         self
     }
 
+    /// What the retriever finds, numbered.
     async fn find(&self, question: &Question, run: Run) -> Result<Vec<Passage>> {
-        let mut query = Query::new(&question.text).with_context(run.context().clone());
+        let search = question.search.as_ref().unwrap_or(&question.text);
+        let mut query = Query::new(search).with_context(run.context().clone());
         query.filter.clone_from(&question.filter);
         query.top_k = question.top_k;
         let found = self.retriever.retrieve(&query).await?;
         let relevant = found.into_iter().filter(|s| self.min_score.is_none_or(|least| s.score >= least));
         let numbered = relevant.take(self.passages).enumerate();
         Ok(numbered.map(|(n, s)| Passage::new(n + 1, s.item, s.score)).collect())
+    }
+
+    /// The request, and how many of the passages it shows.
+    fn request(&self, question: &Question, passages: &[Passage]) -> Result<(ChatRequest, usize)> {
+        let (budget, tokenizer) = (self.prompt_tokens, self.tokenizer.as_ref());
+        let (mut prompted, shown) = match &self.prompt {
+            Some(prompt) => prompt::fill(prompt, &question.text, passages, budget, tokenizer)?,
+            None => prompt::build(&self.instruction, &question.text, passages, budget, tokenizer),
+        };
+        if !question.history.is_empty() {
+            let at = prompted.messages.iter().take_while(|m| m.role == Role::System).count();
+            prompted.messages.splice(at..at, question.history.iter().cloned());
+        }
+        let request = match &self.request {
+            Some(request) => {
+                let mut request = request.clone();
+                request.messages.extend(prompted.messages);
+                request
+            }
+            None => prompted,
+        };
+        Ok((request, shown))
     }
 
     /// Asks the model and shows its text through `marks`, as a preview if somebody listens.
@@ -240,11 +286,7 @@ impl Chain for RetrievalQa {
             );
         }
 
-        let tokenizer = self.tokenizer.as_ref();
-        let (messages, shown) =
-            prompt::build(&self.instruction, &question.text, &passages, self.prompt_tokens, tokenizer);
-        let mut request = self.request.clone();
-        request.messages.extend(messages);
+        let (request, shown) = self.request(&question, &passages)?;
         let mut marks = Marks::new(shown);
         let (mut text, response) = self.ask(request, &mut marks, run).await?;
         if let Some(words) = response.refusal() {

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use katena_core::{Message, Tokenizer};
+use katena_core::{ChatRequest, Message, Result, Tokenizer};
+use katena_prompts::{ChatPrompt, Vars};
 
 use super::answer::Passage;
 use super::marks::defuse;
@@ -31,17 +32,38 @@ pub(crate) fn count(text: &str, tokenizer: Option<&Arc<dyn Tokenizer>>) -> usize
     }
 }
 
-/// The messages, and how many of the passages (from the best on) they show.
+/// A prompt of the caller's own, filled, and how many of the passages (from the best on) it shows.
+pub(crate) fn fill(
+    prompt: &ChatPrompt,
+    question: &str,
+    passages: &[Passage],
+    budget: usize,
+    tokenizer: Option<&Arc<dyn Tokenizer>>,
+) -> Result<(ChatRequest, usize)> {
+    let vars = |passages: &str| Vars::new().with("passages", passages).with("question", question.trim());
+    let around: String = prompt.render(&vars(""))?.iter().map(Message::text).collect();
+    let left = budget.saturating_sub(count(&around, tokenizer) + TEMPLATE);
+    let (body, shown) = body(passages, left, tokenizer);
+    Ok((prompt.request(&vars(body.trim_end()))?, shown))
+}
+
+/// The built-in prompt, and how many of the passages (from the best on) they show.
 pub(crate) fn build(
     instruction: &str,
     question: &str,
     passages: &[Passage],
     budget: usize,
     tokenizer: Option<&Arc<dyn Tokenizer>>,
-) -> (Vec<Message>, usize) {
+) -> (ChatRequest, usize) {
     let question = format!("Question: {}", question.trim());
+    let around = count(instruction, tokenizer) + count(&question, tokenizer) + TEMPLATE;
+    let (body, shown) = body(passages, budget.saturating_sub(around), tokenizer);
+    (ChatRequest::new([Message::system(instruction), Message::user(format!("{body}{question}"))]), shown)
+}
+
+/// The passages, the best last, and how many of them (from the best on) fit into `left` tokens.
+fn body(passages: &[Passage], mut left: usize, tokenizer: Option<&Arc<dyn Tokenizer>>) -> (String, usize) {
     let tokens = |text: &str| count(text, tokenizer);
-    let mut left = budget.saturating_sub(tokens(instruction) + tokens(&question) + TEMPLATE);
     let mut blocks = Vec::new();
     for passage in passages {
         let text = one_line_breaks(&defuse(&passage.document.text));
@@ -60,8 +82,7 @@ pub(crate) fn build(
         left = left.saturating_sub(size);
     }
     let shown = blocks.len();
-    let body: String = blocks.into_iter().rev().collect();
-    (vec![Message::system(instruction), Message::user(format!("{body}{question}"))], shown)
+    (blocks.into_iter().rev().collect(), shown)
 }
 
 /// The longest beginning of `block` that has at most `room` tokens, cut between words.
@@ -90,16 +111,16 @@ mod tests {
 
     #[test]
     fn four_passages_of_130_tokens_fit_in_700() {
-        let (messages, shown) = build(INSTRUCTION, "How long is the warranty?", &passages(104), 700, None);
-        let all: String = messages.iter().map(Message::text).collect();
+        let (request, shown) = build(INSTRUCTION, "How long is the warranty?", &passages(104), 700, None);
+        let all: String = request.messages.iter().map(Message::text).collect();
         assert_eq!(shown, 4);
         assert!(!all.contains('…') && count(&all, None) <= 700 - TEMPLATE, "{}", count(&all, None));
     }
 
     #[test]
     fn the_weakest_are_trimmed_and_dropped() {
-        let (messages, shown) = build(INSTRUCTION, "How long?", &passages(400), 700, None);
-        let all: String = messages.iter().map(Message::text).collect();
+        let (request, shown) = build(INSTRUCTION, "How long?", &passages(400), 700, None);
+        let all: String = request.messages.iter().map(Message::text).collect();
         assert_eq!(shown, 2);
         assert!(all.contains("word …") && count(&all, None) <= 700 - TEMPLATE);
     }
