@@ -40,14 +40,17 @@ pub use katena_vectorstores as vectorstores;
 /// What most programs name: the traits with their conveniences, the common data, and the components of the chosen features.
 pub mod prelude {
     pub use katena_core::{
-        Chain, ChainExt, ChatHistory, ChatModel, ChatModelExt, ChatRequest, ChatResponse, Context, Document,
-        DocumentLoader, Embedder, EmbedderExt, Error, ErrorKind, Event, Filter, FnTool, Labels, Message,
+        Backoff, Chain, ChainExt, ChatHistory, ChatModel, ChatModelExt, ChatRequest, ChatResponse, Context, Document,
+        DocumentLoader, Embedder, EmbedderExt, Error, ErrorKind, Event, Filter, FnTool, Graph, Labels, Memory, Message,
         Part, Query, Result, Retriever, RetrieverExt, Role, Run, Source, Streamed, TextSplitter, Tool,
-        VectorStore, VectorStoreExt, func,
+        VectorStore, VectorStoreExt, func, parallel,
     };
 
+    #[cfg(feature = "agents")]
+    pub use katena_agents::{Agent, AgentInput, tool};
+
     #[cfg(feature = "chains")]
-    pub use katena_chains::RetrievalQa;
+    pub use katena_chains::{Conversation, ConversationalRetrievalQa, RetrievalQa};
     #[cfg(feature = "layers")]
     pub use katena_layers::{
         Cache, CircuitBreaker, Concurrency, Fallback, Guard, Meter, RateLimit, Retry, Timeout, Trace,
@@ -72,6 +75,12 @@ pub mod prelude {
     pub use katena_llms::OpenAiResponses;
     #[cfg(feature = "loaders")]
     pub use katena_loaders::DirectoryLoader;
+    #[cfg(feature = "memory-sqlite")]
+    pub use katena_memory::SqliteHistory;
+    #[cfg(feature = "memory")]
+    pub use katena_memory::{BufferMemory, SummaryBufferMemory, TokenMemory, WindowMemory};
+    #[cfg(feature = "prompts")]
+    pub use katena_prompts::{ChatPrompt, PromptTemplate, vars};
     #[cfg(feature = "retrieval")]
     pub use katena_retrieval::VectorIndex;
     #[cfg(feature = "splitters")]
