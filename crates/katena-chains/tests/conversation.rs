@@ -221,10 +221,20 @@ async fn usage_and_steps_are_in_the_report() {
     let report = qa.run(question).await.unwrap();
     assert_eq!(report.usage.output_tokens, Some(14), "seven words for each of the two models");
     assert_eq!(report.notes("generated_question").next().unwrap(), "When does the ferry leave on Sundays?");
+    assert_eq!(report.notes("reply").count(), 2);
     let steps: Vec<&str> = report.steps.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(steps, ["run", "recall", "condense", "scripted", "retrieve", "scripted", "record"]);
     assert_eq!(small.requests()[0].temperature, Some(0.0));
     assert!(!format!("{report:?}").contains("Bread"));
+}
+
+#[tokio::test]
+async fn a_report_is_the_same_when_somebody_listens() {
+    let qa = || RetrievalQa::new(ScriptedChat::texts(["At 8 [1]."]), ferries()).reported();
+    let silent = qa().run("When does the ferry leave?").await.unwrap();
+    let heard = listen(&qa(), "When does the ferry leave?").await.output.unwrap();
+    assert_eq!(silent, heard);
+    assert_eq!(heard.notes("reply").next().unwrap(), "At 8 [1].");
 }
 
 #[tokio::test]

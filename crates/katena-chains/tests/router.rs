@@ -7,8 +7,8 @@ use common::{FnChat, cut_off, listen, prompt, refusal, says};
 use katena_chains::{EmbeddingRouter, LlmChain, ModelRouter};
 use katena_core::fake::{HashEmbedder, ScriptedChat};
 use katena_core::{
-    ChainExt as _, ChatRequest, Context, EmbedRequest, EmbedResponse, Embedder, EmbedderInfo, ErrorKind,
-    Labels, Role, Run, Tokenizer, func,
+    ChainExt as _, ChatRequest, EmbedRequest, EmbedResponse, Embedder, EmbedderInfo, ErrorKind, Labels, Role,
+    Run, Tokenizer, func,
 };
 use katena_prompts::{ChatPrompt, Vars};
 
@@ -113,7 +113,7 @@ async fn near() -> EmbeddingRouter<String, &'static str> {
         )
         .route("bread", ["how to bake bread"], func(async |_, _| Ok("bread")))
         .with_threshold(0.4)
-        .build(&Context::new())
+        .build()
         .await
         .unwrap()
 }
@@ -151,7 +151,6 @@ impl Embedder for Broken {
 async fn bad_routers_and_embedders_are_errors() {
     let builder = || EmbeddingRouter::<String, &str>::builder(HashEmbedder::new(8));
     let chain = || func(async |_: String, _| Ok("x"));
-    let context = Context::new();
     let none: [&str; 0] = [];
     for bad in [
         builder(),
@@ -160,13 +159,13 @@ async fn bad_routers_and_embedders_are_errors() {
         builder().route("a", ["x"], chain()).route("a", ["y"], chain()),
         builder().route("default", ["x"], chain()),
     ] {
-        assert_eq!(bad.build(&context).await.unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(bad.build().await.unwrap_err().kind(), ErrorKind::Config);
     }
     let broken = |vectors| Broken(EmbedderInfo::new("broken", 2), vectors);
     let short = EmbeddingRouter::builder(broken(vec![])).route("a", ["x"], chain());
-    assert_eq!(short.build(&context).await.unwrap_err().kind(), ErrorKind::InvalidOutput);
+    assert_eq!(short.build().await.unwrap_err().kind(), ErrorKind::InvalidOutput);
     let nan = EmbeddingRouter::builder(broken(vec![vec![f32::NAN, 0.0]])).route("a", ["x"], chain());
-    let error = nan.build(&context).await.unwrap().run("x").await.unwrap_err();
+    let error = nan.build().await.unwrap().run("x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidOutput);
 }
 

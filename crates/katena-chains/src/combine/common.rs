@@ -162,7 +162,7 @@ pub(super) fn numbered(documents: Vec<Document>) -> Result<Vec<Numbered>> {
 
 /// Runs the work, at most `concurrency` at once, and gives the results in order. The first error ends the rest. Each piece of
 /// work is one future, so nothing is awaited beside the buffer.
-pub(super) async fn bounded<T: Send>(
+pub(crate) async fn bounded<T: Send>(
     work: Vec<BoxFuture<'_, Result<T>>>,
     concurrency: usize,
 ) -> Result<Vec<T>> {
@@ -222,7 +222,7 @@ pub(super) async fn map<'a, T: Send + 'a>(
 }
 
 /// False for errors that would come for every document.
-fn is_about_one(error: &Error, run: &Run) -> bool {
+pub(crate) fn is_about_one(error: &Error, run: &Run) -> bool {
     !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Budget | ErrorKind::Config)
         && run.context().check().is_ok()
 }

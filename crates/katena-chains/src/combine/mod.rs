@@ -10,6 +10,7 @@ mod rerank;
 mod stuff;
 
 pub use common::{Combined, FailedDocument, OnFailure, Overflow};
+pub(crate) use common::{bounded, is_about_one};
 pub use input::{DocumentInput, DocumentQuestion};
 pub use map_reduce::MapReduceDocuments;
 pub use refine::RefineDocuments;

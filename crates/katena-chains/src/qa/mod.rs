@@ -232,7 +232,12 @@ impl RetrievalQa {
                 show(piece, &mut text, &run).await;
             }
             show(marks.finish(), &mut text, &run).await;
-            Ok((text, answer.finish()?))
+            let response = answer.finish()?;
+            if run.is_recording() {
+                // What `run.chat` notes by itself.
+                run.emit(Event::Custom { name: "reply".into(), value: response.text().into() }).await;
+            }
+            Ok((text, response))
         })
         .await
     }

@@ -26,13 +26,13 @@ type Describe<I> = Arc<dyn Fn(&I) -> String + Send + Sync>;
 /// ```
 /// # futures_util::FutureExt::now_or_never(async {
 /// use katena_chains::EmbeddingRouter;
-/// use katena_core::{ChainExt, Context, fake::HashEmbedder, func};
+/// use katena_core::{ChainExt, fake::HashEmbedder, func};
 /// let router = EmbeddingRouter::builder(HashEmbedder::new(256))
 ///     .route("ferry", ["when does the ferry leave", "ferry tickets"], func(async |_: String, _| Ok("At 8.")))
 ///     .route("bread", ["how to bake bread"], func(async |_: String, _| Ok("For an hour.")))
 ///     .with_threshold(0.3)
 ///     .with_default(func(async |_: String, _| Ok("Ask me of ferries and bread.")))
-///     .build(&Context::new())
+///     .build()
 ///     .await?;
 /// assert_eq!(router.run("When does the last ferry leave?").await?, "At 8.");
 /// assert_eq!(router.run("Who are you").await?, "Ask me of ferries and bread.");
@@ -69,6 +69,7 @@ impl<I, O> fmt::Debug for EmbeddingRouter<I, O> {
 pub struct EmbeddingRouterBuilder<I, O> {
     router: EmbeddingRouter<I, O>,
     examples: Vec<Vec<String>>,
+    context: Context,
 }
 
 impl<I, O> fmt::Debug for EmbeddingRouterBuilder<I, O> {
@@ -103,7 +104,7 @@ impl<I: Send + 'static, O: Send + 'static> EmbeddingRouter<I, O> {
             threshold: THRESHOLD,
             default: None,
         };
-        EmbeddingRouterBuilder { router, examples: Vec::new() }
+        EmbeddingRouterBuilder { router, examples: Vec::new(), context: Context::new() }
     }
 
     /// Each route's score, in the order of the routes.
@@ -146,12 +147,18 @@ impl<I: Send + 'static, O: Send + 'static> EmbeddingRouterBuilder<I, O> {
         self
     }
 
+    /// Sets labels, deadline and cancel signal for the embedding of the examples.
+    pub fn with_context(mut self, context: Context) -> Self {
+        self.context = context;
+        self
+    }
+
     /// Embeds the examples, once, as queries.
     ///
     /// # Errors
     /// `Config` without routes, for two routes of one name, or for one without examples; those of the embedder.
-    pub async fn build(self, context: &Context) -> Result<EmbeddingRouter<I, O>> {
-        let Self { mut router, examples } = self;
+    pub async fn build(self) -> Result<EmbeddingRouter<I, O>> {
+        let Self { mut router, examples, context } = self;
         if router.routes.is_empty() {
             return Err(Error::config("a router needs at least one route"));
         }
@@ -170,8 +177,7 @@ impl<I: Send + 'static, O: Send + 'static> EmbeddingRouterBuilder<I, O> {
         }
         let texts: Vec<&String> = examples.iter().flatten().collect();
         let count = texts.len();
-        let request =
-            EmbedRequest::documents(texts).with_role(EmbedRole::Query).with_context(context.clone());
+        let request = EmbedRequest::documents(texts).with_role(EmbedRole::Query).with_context(context);
         let vectors = router.embedder.embed(&request).await?.vectors;
         if vectors.len() != count {
             return Err(Error::invalid_output("the embedder did not give one vector for one text"));
