@@ -15,12 +15,22 @@ mod chat;
 mod engine;
 mod format;
 mod fstring;
+mod parsers;
 mod partials;
 mod template;
+#[cfg(test)]
+mod test_random;
 mod vars;
 
 pub use chat::{ChatPrompt, ChatPromptBuilder};
 pub use format::Format;
+#[cfg(feature = "datetime")]
+pub use parsers::DateTimeParser;
+pub use parsers::{
+    BooleanParser, ChatParsed, CodeParser, CombinedParser, EnumParser, InTag, JsonParser, JsonStream,
+    ListParser, LiveExt, OutputParser, ParseExt, Parsed, ParserInput, RegexDictParser, RegexParser,
+    StreamParser, StreamReader, TagStream, XmlTag, XmlTags, parse_markdown, parse_partial,
+};
 pub use partials::Partials;
 pub use template::PromptTemplate;
 pub use vars::Vars;
