@@ -236,8 +236,8 @@ static NOTHING: Value = Value::Null;
 fn find<'v>(path: &str, scopes: &[&'v Value]) -> &'v Value {
     if path == "." {
         return match scopes {
-            // An inverted section stands around: the value is the one outside.
-            [.., outer, top] if std::ptr::eq(*top, &raw const TRUE) => outer,
+            // A section that only asks whether: the value is the one outside.
+            [.., outer, Value::Bool(true)] => outer,
             [.., top] => top,
             [] => &NOTHING,
         };

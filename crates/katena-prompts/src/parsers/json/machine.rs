@@ -304,16 +304,17 @@ impl Machine {
     }
 
     fn number_so_far(&self) -> Option<Value> {
-        if !self.is_closable() {
-            return None;
-        }
-        if let Ok(whole) = self.buffer.parse::<i64>() {
+        if self.is_closable() { Self::number_of(&self.buffer) } else { None }
+    }
+
+    fn number_of(text: &str) -> Option<Value> {
+        if let Ok(whole) = text.parse::<i64>() {
             return Some(whole.into());
         }
-        if let Ok(whole) = self.buffer.parse::<u64>() {
+        if let Ok(whole) = text.parse::<u64>() {
             return Some(whole.into());
         }
-        let number = self.buffer.parse::<f64>().ok()?;
+        let number = text.parse::<f64>().ok()?;
         let beyond = if number < 0.0 { "-Infinity" } else { "Infinity" };
         Some(Number::from_f64(number).map_or_else(|| beyond.into(), Value::Number))
     }
@@ -350,7 +351,7 @@ impl Machine {
         }
         let mut child = match self.state {
             State::Text { key: false, .. } => Some(Value::String(std::mem::take(&mut self.buffer))),
-            State::Number(_) => self.number_so_far(),
+            State::Number(_) => Self::number_of(self.buffer.trim_end_matches(['.', 'e', 'E', '+', '-'])),
             _ => None,
         };
         let text = matches!((&child, self.state), (Some(_), State::Text { .. }));
