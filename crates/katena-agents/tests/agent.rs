@@ -276,11 +276,12 @@ async fn limits_of_zero_are_refused_and_the_default_is_sane() {
 async fn at_the_token_limit_room_is_kept_for_an_answer() {
     let log = Log::default();
     // 15 tokens a turn. Two turns make 30; a third would leave no room for last words below 65.
-    let model = forever(3);
+    let model = forever(2);
     let agent =
         Agent::new(model.clone()).with_tool(search(&log, "x")).with_limits(Limits::default().with_tokens(65));
     let output = agent.run("go").await.unwrap();
-    assert_eq!((output.finish, log.lines().len()), (Finish::TokenLimit, 3));
+    assert_eq!((output.finish, log.lines().len()), (Finish::TokenLimit, 2));
+    assert_eq!(output.text(), "Best effort.");
     assert!(output.usage.total_tokens().unwrap() <= 65);
     let room = model.requests().last().unwrap().max_tokens.unwrap();
     assert!(room < 65 && output.finish != Finish::Answered);
@@ -307,15 +308,15 @@ async fn a_token_limit_needs_a_model_that_counts() {
 async fn cost_is_counted_limited_and_never_guessed() {
     let log = Log::default();
     let agent = |limit: f64| {
-        Agent::new(forever(4)).with_tool(search(&log, "x")).with_cost_limit(limit, |info, usage| {
+        Agent::new(forever(3)).with_tool(search(&log, "x")).with_cost_limit(limit, |info, usage| {
             assert_eq!(info.model, "scripted");
             Some(usage.total_tokens()? as f64 * 0.1)
         })
     };
     // 1.5 a turn: after three turns one more and an answer would cost 7.5.
     let output = agent(7.0).run("go").await.unwrap();
-    assert_eq!((output.finish, output.steps), (Finish::CostLimit, 5));
-    assert!((output.cost.unwrap() - 6.0).abs() < 2.0, "{:?}", output.cost);
+    assert_eq!((output.finish, output.steps), (Finish::CostLimit, 4));
+    assert!((output.cost.unwrap() - 6.0).abs() < 1e-9, "{:?}", output.cost);
     let agent = Agent::new(text_only()).with_cost(|_, _| None);
     assert_eq!(agent.run("go").await.unwrap_err().kind(), ErrorKind::Budget);
 }

@@ -118,6 +118,18 @@ pub struct AgentOutput {
 }
 
 impl AgentOutput {
+    /// An output without a cost, for agents of your own.
+    pub fn new(
+        message: Message,
+        finish: Finish,
+        steps: u32,
+        usage: Usage,
+        messages: Vec<Message>,
+        agent: impl Into<String>,
+    ) -> Self {
+        Self { message, finish, steps, usage, cost: None, messages, agent: agent.into() }
+    }
+
     /// The answer's text.
     pub fn text(&self) -> String {
         self.message.text()

@@ -21,8 +21,9 @@ pub use settings::{Agent, Mode};
 pub use toolbox::{OnToolError, ToolOptions};
 pub use typed::{TypedAgent, TypedOutput};
 
+pub(crate) use calls::shorten;
 pub(crate) use limits::Frame;
 pub(crate) use looping::{Loop, Member, Transfer};
 pub(crate) use settings::{recall, record};
-pub(crate) use state::State;
+pub(crate) use state::{State, fingerprint};
 pub(crate) use turn::Turn;

@@ -113,7 +113,7 @@ impl<'a> Stop<'a> {
         if let Some(limit) = limits.tokens {
             let used = Self::usage(state, run).total_tokens().unwrap_or(0);
             // The next prompt is at least what the last turn was; after it there must be room for last words.
-            if used + 2 * state.last_tokens >= limit {
+            if used + 2 * state.last_tokens + LEAST_ANSWER > limit && state.steps > 0 || used >= limit {
                 let room = limit.saturating_sub(used + state.last_tokens);
                 return Some(Reached {
                     finish: Finish::TokenLimit,
