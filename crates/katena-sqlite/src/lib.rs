@@ -1,6 +1,6 @@
 //! The shared SQLite file of Katena: opening, migrations, one writer and several readers, errors.
 //!
-//! Vectors, ingestion records and chat history can live in one file and share transactions. A component brings a
+//! Vectors, ingestion records, chat history and checkpoints of graphs can live in one file and share transactions. A component brings a
 //! [`Schema`], which [`Database::migrate`] puts in, and runs closures on tokio's blocking threads with
 //! [`Database::read`] and [`Database::write`].
 //!
@@ -24,11 +24,13 @@
 //! # Ok::<_, katena_core::Error>(()) }).unwrap();
 //! ```
 
+mod checkpoints;
 mod database;
 mod error;
 mod records;
 mod schema;
 
+pub use checkpoints::SqliteCheckpoints;
 pub use database::Database;
 pub use error::{DbError, DbResult};
 pub use records::SqliteRecords;

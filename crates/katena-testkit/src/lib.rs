@@ -6,6 +6,7 @@ mod macros;
 
 pub mod chat_history;
 pub mod chat_model;
+pub mod checkpoint_store;
 pub mod document_loader;
 pub mod embedder;
 pub mod fixtures;

@@ -141,6 +141,18 @@ macro_rules! record_store_contract {
     };
 }
 
+/// Runs the contract of [`CheckpointStore`](katena_core::CheckpointStore). The maker gives an empty store.
+#[macro_export]
+macro_rules! checkpoint_store_contract {
+    ($name:ident, $make:expr $(,)?) => {
+        $crate::__contract!($name, $make, checkpoint_store, [
+            starts_empty() put_then_get() put_is_compare_and_set() only_the_owner_writes() list_is_in_order()
+            effects_are_recorded_once() threads_are_apart() delete_forgets() concurrent_puts_have_one_winner()
+            any_text_survives()
+        ]);
+    };
+}
+
 /// Runs the contract of [`Tokenizer`](katena_core::Tokenizer).
 #[macro_export]
 macro_rules! tokenizer_contract {

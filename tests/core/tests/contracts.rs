@@ -9,6 +9,9 @@ katena_testkit::embedder_contract!(hash_embedder, async { HashEmbedder::new(64) 
 katena_testkit::embedder_contract!(hash_embedder_of_one_dimension, async { HashEmbedder::new(1) });
 katena_testkit::chat_history_contract!(in_memory_history, async { InMemoryHistory::new() });
 katena_testkit::record_store_contract!(in_memory_records, async { InMemoryRecords::new() });
+katena_testkit::checkpoint_store_contract!(memory_checkpoints, async {
+    katena_core::MemoryCheckpoints::new()
+});
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Add {

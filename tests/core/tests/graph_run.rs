@@ -173,8 +173,11 @@ async fn told(graph: &CompiledGraph<State>) -> (Vec<String>, katena_core::Result
 #[tokio::test]
 async fn every_step_tells_its_events() {
     let inner = graph(&["x"]).entry("x").finish("x").build().unwrap();
-    async fn slow(state: State, _ctx: NodeContext) -> katena_core::Result<State> {
-        tokio::task::yield_now().await;
+    /// The later its name, the later it ends.
+    async fn slow(state: State, ctx: NodeContext) -> katena_core::Result<State> {
+        for _ in 0..5 * (ctx.node().as_bytes()[0] - b'a' + 1) {
+            tokio::task::yield_now().await;
+        }
         Ok(state)
     }
     let graph = graph(&[])

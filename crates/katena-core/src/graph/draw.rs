@@ -44,35 +44,37 @@ impl Sketch {
     }
 
     fn draw(&self, pen: &dyn Pen, prefix: &str, depth: usize, out: &mut String) {
-        let mut line = |text: String| {
-            let _ = writeln!(out, "{:1$}{text}", "", depth * 4);
-        };
         let id = |node: usize| format!("{prefix}n{node}");
-        let (start, end) = (format!("{prefix}start"), format!("{prefix}end"));
-        line(pen.begin(&start));
+        // `end` alone is a word of Mermaid.
+        let last = if prefix.is_empty() { "end_" } else { "end" };
+        let (start, end) = (format!("{prefix}start"), format!("{prefix}{last}"));
+        line(out, depth, &pen.begin(&start));
         for (number, (name, kind, asks)) in self.nodes.iter().enumerate() {
             if let SketchKind::Graph(inner) = kind {
-                line(pen.open(&id(number), name));
-                let mut body = String::new();
-                inner.draw(pen, &format!("{}_", id(number)), depth + 1, &mut body);
-                line(body.trim().to_owned());
-                line(pen.close().to_owned());
+                line(out, depth, &pen.open(&id(number), name));
+                inner.draw(pen, &format!("{}_", id(number)), depth + 1, out);
+                line(out, depth, pen.close());
             } else {
-                line(pen.node(&id(number), name, kind, *asks));
+                line(out, depth, &pen.node(&id(number), name, kind, *asks));
             }
         }
-        line(pen.end(&end));
+        line(out, depth, &pen.end(&end));
         // An edge to a graph goes to its start, one from it begins at its end.
         let port = |node: usize, name: &str| match self.nodes[node].1 {
             SketchKind::Graph(_) => format!("{}_{name}", id(node)),
             _ => id(node),
         };
-        line(pen.edge(&start, &port(self.entry, "start"), false));
+        line(out, depth, &pen.edge(&start, &port(self.entry, "start"), false));
         for (from, to, choice) in &self.edges {
             let to = to.map_or_else(|| end.clone(), |to| port(to, "start"));
-            line(pen.edge(&port(*from, "end"), &to, *choice));
+            line(out, depth, &pen.edge(&port(*from, "end"), &to, *choice));
         }
     }
+}
+
+fn line(out: &mut String, depth: usize, text: &str) {
+    // Writing to a string can't fail.
+    let _ = writeln!(out, "{:1$}{text}", "", depth * 4);
 }
 
 struct Mermaid;

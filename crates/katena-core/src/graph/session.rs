@@ -94,6 +94,8 @@ pub(super) struct Session {
 struct Kept {
     body: Body,
     step: u64,
+    /// Whether the body has changed since that step.
+    staged: bool,
 }
 
 pub(super) fn now_ms() -> u64 {
@@ -123,7 +125,7 @@ impl Session {
     ) -> Result<Arc<Self>> {
         store.put(&thread, checkpoint(step, step, &body)?).await?;
         let timeline = body.timeline;
-        let kept = Mutex::new(Kept { body, step });
+        let kept = Mutex::new(Kept { body, step, staged: false });
         Ok(Arc::new(Self { store, thread, owner: step, timeline, stopping: AtomicBool::new(false), kept }))
     }
 
@@ -131,22 +133,32 @@ impl Session {
     pub(super) async fn commit(&self, place: &Place, change: impl FnOnce(&mut Frame)) -> Result<()> {
         let mut kept = self.kept.lock().await;
         change(kept.frame(place)?);
+        self.put(&mut kept).await
+    }
+
+    async fn put(&self, kept: &mut Kept) -> Result<()> {
         let step = after(kept.step)?;
         self.store.put(&self.thread, checkpoint(step, self.owner, &kept.body)?).await?;
         kept.step = step;
+        kept.staged = false;
         Ok(())
     }
 
     /// Begins the lines inside of a node; kept with their first step.
     pub(super) async fn stage(&self, place: &Place, inside: Inside) -> Result<()> {
-        self.kept.lock().await.frame(place)?.inside = Some(inside);
+        let mut kept = self.kept.lock().await;
+        kept.staged = true;
+        kept.frame(place)?.inside = Some(inside);
         Ok(())
     }
 
-    /// What is kept, and the number of its checkpoint.
-    pub(super) async fn body(&self) -> (Body, u64) {
-        let kept = self.kept.lock().await;
-        (kept.body.clone(), kept.step)
+    /// Keeps what is only begun; gives it all, and the number of its checkpoint.
+    pub(super) async fn rest(&self) -> Result<(Body, u64)> {
+        let mut kept = self.kept.lock().await;
+        if kept.staged {
+            self.put(&mut kept).await?;
+        }
+        Ok((kept.body.clone(), kept.step))
     }
 
     fn key(&self, step: &str, name: &str) -> EffectKey {

@@ -369,7 +369,7 @@ impl<S: GraphState> CheckpointedGraph<S> {
         match self.graph.frame(live, None, Place::top(), &env, run).await? {
             super::execute::End::Done { state, .. } => Ok(GraphOutcome::Finished(state)),
             _ => {
-                let (body, step) = session.body().await;
+                let (body, step) = session.rest().await?;
                 Ok(GraphOutcome::Interrupted(self.interrupted(&body, step)?))
             }
         }
