@@ -1,9 +1,11 @@
 //! The client.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use katena_core::{Context, Error, Result, Tool};
 use katena_http::Endpoint;
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, PaginatedRequestParams};
@@ -25,7 +27,8 @@ use super::watched::{Fault, Watched};
 /// Listens to what the server says by itself. Questions of the server (sampling, elicitation, roots) are declined.
 #[derive(Debug, Clone)]
 struct Handler {
-    stale: Arc<AtomicBool>,
+    /// How often the server has said that its tools changed, and 1 for the start.
+    changes: Arc<AtomicU64>,
 }
 
 impl ClientHandler for Handler {
@@ -35,7 +38,7 @@ impl ClientHandler for Handler {
     }
 
     async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {
-        self.stale.store(true, Ordering::SeqCst);
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -44,13 +47,16 @@ pub(crate) struct Connection {
     options: McpOptions,
     service: RunningService<RoleClient, Handler>,
     fault: Fault,
-    stale: Arc<AtomicBool>,
+    changes: Arc<AtomicU64>,
     listed: Mutex<Listed>,
+    listing: tokio::sync::Mutex<()>,
 }
 
 /// The last listing. It holds no tools: these hold the connection.
 #[derive(Default)]
 struct Listed {
+    /// The count of changes that it follows.
+    at: u64,
     offers: Vec<Offer>,
     refused: Vec<RefusedTool>,
 }
@@ -87,9 +93,9 @@ impl Connection {
     }
 
     /// All pages of a listing, at most the limit of items.
-    pub(crate) async fn pages<T, P>(
-        &self,
-        page: impl AsyncFn(Option<PaginatedRequestParams>) -> Result<P, ServiceError>,
+    pub(crate) async fn pages<'a, T, P>(
+        &'a self,
+        page: impl Fn(Option<PaginatedRequestParams>) -> BoxFuture<'a, Result<P, ServiceError>>,
         split: impl Fn(P) -> (Vec<T>, Option<String>),
     ) -> Result<Vec<T>> {
         let limit = self.limits().max_tools;
@@ -207,8 +213,8 @@ impl McpClient {
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
-        let stale = Arc::new(AtomicBool::new(true));
-        let handler = Handler { stale: stale.clone() };
+        let changes = Arc::new(AtomicU64::new(1));
+        let handler = Handler { changes: changes.clone() };
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::config("MCP needs a tokio runtime; this code runs outside of one"));
         }
@@ -219,7 +225,8 @@ impl McpClient {
                 named(error::timeout().with_context("while", "the MCP server was being connected to"))
             })?
             .map_err(|e| named(error::from_start(e, &fault)))?;
-        Ok(Self(Arc::new(Connection { options, service, fault, stale, listed: Mutex::default() })))
+        let (listed, listing) = Default::default();
+        Ok(Self(Arc::new(Connection { options, service, fault, changes, listed, listing })))
     }
 
     /// The server's tools as they are now: listed at the first call, and again after the server has said that they changed.
@@ -229,19 +236,17 @@ impl McpClient {
     /// Those of a call; `InvalidOutput` if there are more tools than the limit. A single tool that breaks a limit is left
     /// out and named by [`refused`](Self::refused).
     pub async fn tools(&self) -> Result<Vec<Arc<dyn Tool>>> {
-        if !self.0.stale.swap(false, Ordering::SeqCst) {
-            return Ok(self.0.listed().offers.iter().map(|o| o.tool(&self.0)).collect());
+        // One listing at a time; those who wait take what it found.
+        let _listing = self.0.listing.lock().await;
+        let at = self.0.changes.load(Ordering::SeqCst);
+        if self.0.listed().at != at {
+            let peer = self.0.peer();
+            let page = |params| peer.list_tools(params).boxed();
+            let all = self.0.pages(page, |page| (page.tools, page.next_cursor)).await?;
+            let (offers, refused) = tool::take(all, &self.0.options);
+            *self.0.listed() = Listed { at, offers, refused };
         }
-        let peer = self.0.peer();
-        let listed = self
-            .0
-            .pages(async |params| peer.list_tools(params).await, |page| (page.tools, page.next_cursor))
-            .await
-            .inspect_err(|_| self.0.stale.store(true, Ordering::SeqCst))?;
-        let (offers, refused) = tool::take(listed, &self.0.options);
-        let tools = offers.iter().map(|o| o.tool(&self.0)).collect();
-        *self.0.listed() = Listed { offers, refused };
-        Ok(tools)
+        Ok(self.0.listed().offers.iter().map(|o| o.tool(&self.0)).collect())
     }
 
     /// The tools of the last listing that were not taken, and why.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::FutureExt as _;
 use katena_core::{Context, Error, Message, Part, Result, Role};
 use rmcp::model::{
     GetPromptRequestParams, GetPromptResponse, ReadResourceRequestParams, ReadResourceResponse,
@@ -60,10 +61,8 @@ impl McpClient {
     /// Those of a call; `Unsupported` if the server has no prompts; `InvalidOutput` beyond the limit.
     pub async fn prompts(&self) -> Result<Vec<McpPrompt>> {
         let peer = self.0.peer();
-        let listed = self
-            .0
-            .pages(async |p| peer.list_prompts(p).await, |page| (page.prompts, page.next_cursor))
-            .await?;
+        let listed =
+            self.0.pages(|p| peer.list_prompts(p).boxed(), |page| (page.prompts, page.next_cursor)).await?;
         let argument = |a: rmcp::model::PromptArgument| McpPromptArgument {
             name: a.name,
             description: a.description,
@@ -109,7 +108,7 @@ impl McpClient {
         let peer = self.0.peer();
         let listed = self
             .0
-            .pages(async |p| peer.list_resources(p).await, |page| (page.resources, page.next_cursor))
+            .pages(|p| peer.list_resources(p).boxed(), |page| (page.resources, page.next_cursor))
             .await?;
         let resource = |r: rmcp::model::Resource| McpResource {
             uri: r.uri,

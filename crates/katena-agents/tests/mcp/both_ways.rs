@@ -82,7 +82,8 @@ fn waiting() -> (McpServer, Arc<Notify>, mpsc::UnboundedReceiver<&'static str>) 
 async fn a_dropped_call_is_cancelled_at_the_server() {
     let (server, called, mut told) = waiting();
     let client = connected(server, Run::new()).await;
-    let task = tokio::spawn(async move { call(&client, "good__wait", "{}", &Run::new()).await });
+    let asked = client.clone();
+    let task = tokio::spawn(async move { call(&asked, "good__wait", "{}", &Run::new()).await });
     called.notified().await;
     task.abort();
     assert_eq!(told.recv().await, Some("stopped"));
