@@ -359,6 +359,8 @@ async fn debug_hides_what_was_said() {
         StuffDocuments::qa(model).with_request(ChatRequest::new([katena_core::Message::system("secret")]));
     let input = DocumentQuestion::new("secret", documents(["secret"]));
     let combined = stuff.run(input.clone()).await.unwrap();
-    let printed = format!("{stuff:?}{input:?}{combined:?}");
+    let rerank = MapRerankDocuments::qa(ScriptedChat::texts([r#"{"answer": "secret", "score": 1}"#]));
+    let ranked = rerank.run(input.clone()).await.unwrap();
+    let printed = format!("{stuff:?}{input:?}{combined:?}{rerank:?}{ranked:?}");
     assert!(!printed.contains("secret") && printed.contains("StuffDocuments"), "{printed}");
 }

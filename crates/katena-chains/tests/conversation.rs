@@ -225,7 +225,9 @@ async fn usage_and_steps_are_in_the_report() {
     let steps: Vec<&str> = report.steps.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(steps, ["run", "recall", "condense", "scripted", "retrieve", "scripted", "record"]);
     assert_eq!(small.requests()[0].temperature, Some(0.0));
-    assert!(!format!("{report:?}").contains("Bread"));
+    let follow_up = FollowUp::new("And on Sundays?", vec![Message::user("ferry")]);
+    let printed = format!("{:?}{follow_up:?}{qa:?}{:?}", report.output, Turn::new("s", "ferry"));
+    assert!(!printed.contains("ferry ") && !printed.contains("Sundays"), "{printed}");
 }
 
 #[tokio::test]

@@ -148,3 +148,21 @@ async fn questions_are_cleaned_and_told() {
     let blank = Document::new(" ", Source::new("a.md"));
     assert_eq!(generate.run(blank).await.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
+
+/// The documents of the contract's corpus.
+fn corpus() -> Shelf {
+    Shelf { documents: katena_testkit::corpus(), ..Shelf::default() }
+}
+
+katena_testkit::retriever_contract!(multi_query, async {
+    let model = FnChat::says(|_| r#"{"value": ["rest in the harbour", "the last hour"]}"#.to_owned());
+    MultiQueryRetriever::new(model, corpus())
+});
+katena_testkit::retriever_contract!(hyde, async {
+    HydeRetriever::new(FnChat::says(|_| "Bread leaves the harbour.".to_owned()), corpus())
+});
+katena_testkit::embedder_contract!(hyde_embedder, async {
+    let model =
+        FnChat::says(|asked| format!("passage {}", asked.split("Question: ").last().unwrap_or_default()));
+    HydeEmbedder::new(model, HashEmbedder::new(128))
+});

@@ -77,7 +77,7 @@ impl fmt::Debug for Candidate {
 }
 
 /// The best answer, and the others.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Ranked {
     /// The best answer.
@@ -94,6 +94,18 @@ pub struct Ranked {
     pub trimmed: Vec<usize>,
     /// Documents that were skipped because their call failed.
     pub failed: Vec<FailedDocument>,
+}
+
+impl fmt::Debug for Ranked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ranked")
+            .field("score", &self.score)
+            .field("number", &self.number)
+            .field("candidates", &self.candidates)
+            .field("trimmed", &self.trimmed)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for Ranked {

@@ -20,13 +20,22 @@ const USER: &str =
 const LONGEST: usize = 2_000;
 
 /// A question and what was said before it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct FollowUp {
     /// What was said, oldest first.
     pub history: Vec<Message>,
     /// The question.
     pub question: String,
+}
+
+impl fmt::Debug for FollowUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FollowUp")
+            .field("history", &self.history.len())
+            .field("bytes", &self.question.len())
+            .finish()
+    }
 }
 
 impl FollowUp {

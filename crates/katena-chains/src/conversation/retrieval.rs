@@ -52,13 +52,22 @@ pub enum AskedAs {
 }
 
 /// An answer within a conversation. `Display` prints the answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ConversationalAnswer {
     /// The answer with its sources and checked citations.
     pub answer: Answer,
     /// The rewritten question that the documents were searched with; none if the original was used.
     pub generated_question: Option<String>,
+}
+
+impl fmt::Debug for ConversationalAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConversationalAnswer")
+            .field("answer", &self.answer)
+            .field("rewritten", &self.generated_question.is_some())
+            .finish()
+    }
 }
 
 impl fmt::Display for ConversationalAnswer {

@@ -20,13 +20,22 @@ const USER: &str = "<document>\n{document}\n</document>\n\nWrite {count} questio
 const COUNT: usize = 5;
 
 /// A question and its answer in the document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct GeneratedQuestion {
     /// The question.
     pub question: String,
     /// Its answer.
     pub answer: String,
+}
+
+impl fmt::Debug for GeneratedQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GeneratedQuestion")
+            .field("question_bytes", &self.question.len())
+            .field("answer_bytes", &self.answer.len())
+            .finish()
+    }
 }
 
 impl GeneratedQuestion {

@@ -196,7 +196,12 @@ impl Embedder for HydeEmbedder {
         for text in &request.texts {
             let vars = Vars::new().with("question", text.as_str());
             for _ in 0..self.passages {
-                passages.push(self.ask.say(&vars, &run).await?.text);
+                // A query without words has no answer; what its vector is, the embedder below says.
+                let passage = match text.trim() {
+                    "" => text.clone(),
+                    _ => self.ask.say(&vars, &run).await?.text,
+                };
+                passages.push(passage);
             }
         }
         let count = passages.len();
