@@ -14,7 +14,9 @@
 //! # Ok(()) }
 //! ```
 
+mod checkpoints;
 mod pool;
 
+pub use checkpoints::PgCheckpoints;
 pub use pool::{Lent, Pool, error};
 pub use tokio_postgres;

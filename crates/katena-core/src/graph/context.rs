@@ -14,6 +14,8 @@ use super::session::Session;
 use crate::error::{Error, Result};
 use crate::run::Run;
 
+const MAX_EFFECT_NAME: usize = 200;
+
 /// What a node knows of its step: the run, recorded side effects, answers from outside. Cheap to clone.
 #[derive(Clone)]
 pub struct NodeContext(Arc<Inner>);
@@ -144,7 +146,7 @@ impl NodeContext {
     /// ```
     ///
     /// # Errors
-    /// The effect's own; `Config` if this visit has had an effect of that name; `InvalidInput` if the result is no JSON or
+    /// The effect's own; `Config` if this visit has had an effect of that name, or the name has over 200 bytes; `InvalidInput` if the result is no JSON or
     /// the recorded one has another form; the store's, among them a conflict before anything is done if another process
     /// has taken the thread over.
     pub async fn effect<T, Fut>(&self, name: &str, work: impl FnOnce() -> Fut) -> Result<T>
@@ -152,6 +154,10 @@ impl NodeContext {
         T: Serialize + DeserializeOwned,
         Fut: Future<Output = Result<T>>,
     {
+        if name.len() > MAX_EFFECT_NAME {
+            let message = format!("an effect's name has at most {MAX_EFFECT_NAME} bytes");
+            return Err(Error::config(message).with_context("node", &self.0.node));
+        }
         if self.notes().effects.contains(name) {
             let message = "two effects of one visit have the same name, so that only one could be recorded";
             return Err(Error::config(message).with_context("effect", name));

@@ -16,6 +16,9 @@ use crate::chain::{Chain, ChainExt as _};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 
+/// Stores put names into keys of an index.
+const MAX_THREAD_NAME: usize = 500;
+
 /// What a thread is to do.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -218,10 +221,7 @@ impl<S: GraphState> Chain for CheckpointedGraph<S> {
     async fn call(&self, call: GraphCall<S>, run: &Run) -> Result<GraphOutcome<S>> {
         match call {
             GraphCall::Start { thread, state } => {
-                if self.store.latest(&thread).await?.is_some() {
-                    let message = "the thread exists: resume it, delete it, or start another";
-                    return Err(Error::invalid_input(message).with_context("thread", thread));
-                }
+                self.is_free(&thread).await?;
                 let live = Live::begin(&self.graph, Some(self.graph.entry()), state, 0);
                 let body = Body::new(0, self.graph.root(live.frame(&self.graph)?));
                 let session = Session::take(self.store.clone(), thread, 0, body).await?;
@@ -250,7 +250,7 @@ impl<S: GraphState> CheckpointedGraph<S> {
     /// Begins a thread.
     ///
     /// # Errors
-    /// `InvalidInput` if there is one of that name; those of the nodes and the store; `Budget` at the step limit.
+    /// `InvalidInput` if there is one of that name, or the name has over 500 bytes; those of the nodes and the store; `Budget` at the step limit.
     pub async fn start(&self, thread: impl Into<String>, state: S) -> Result<GraphOutcome<S>> {
         self.run(GraphCall::start(thread, state)).await
     }
@@ -324,9 +324,7 @@ impl<S: GraphState> CheckpointedGraph<S> {
         new_thread: &str,
         edit: impl FnOnce(S) -> S,
     ) -> Result<()> {
-        if self.store.latest(new_thread).await?.is_some() {
-            return Err(Error::invalid_input("the thread exists").with_context("thread", new_thread));
-        }
+        self.is_free(new_thread).await?;
         let (_, mut body) = self.read(thread, Some(step)).await?;
         body.timeline = 0;
         self.edit(&mut body, edit)?;
@@ -339,6 +337,20 @@ impl<S: GraphState> CheckpointedGraph<S> {
     /// The store's.
     pub async fn delete(&self, thread: &str) -> Result<()> {
         self.store.delete(thread).await
+    }
+
+    /// Whether a thread may begin under this name.
+    async fn is_free(&self, thread: &str) -> Result<()> {
+        if thread.len() > MAX_THREAD_NAME {
+            return Err(Error::invalid_input(format!("a thread's name has at most {MAX_THREAD_NAME} bytes")));
+        }
+        match self.store.latest(thread).await? {
+            None => Ok(()),
+            Some(_) => {
+                let message = "the thread exists: resume it, delete it, or start another";
+                Err(Error::invalid_input(message).with_context("thread", thread))
+            }
+        }
     }
 
     async fn go_on(
