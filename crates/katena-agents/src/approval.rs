@@ -114,6 +114,47 @@ impl<A: Approver + ?Sized> Approver for Arc<A> {
     }
 }
 
+/// An approver made from an async function.
+///
+/// ```
+/// # futures_util::FutureExt::now_or_never(async {
+/// use katena_agents::{ApprovalRequest, Approver, Decision, FnApprover};
+/// use katena_core::{Run, ToolCall};
+/// let never = FnApprover::new(async |_request: ApprovalRequest, _run: Run| Ok(Decision::deny("no")));
+/// let request = ApprovalRequest::new("agent", None, ToolCall::new("1", "refund", "{}"));
+/// assert_eq!(never.decide(&request, &Run::new()).await.unwrap(), Decision::deny("no"));
+/// # }).unwrap();
+/// ```
+pub struct FnApprover<F>(F);
+
+impl<F> fmt::Debug for FnApprover<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FnApprover")
+    }
+}
+
+impl<F, Fut> FnApprover<F>
+where
+    Fut: Future<Output = Result<Decision>> + Send,
+    F: Fn(ApprovalRequest, Run) -> Fut + Send + Sync,
+{
+    /// Asks by this function.
+    pub fn new(ask: F) -> Self {
+        Self(ask)
+    }
+}
+
+#[async_trait]
+impl<F, Fut> Approver for FnApprover<F>
+where
+    Fut: Future<Output = Result<Decision>> + Send,
+    F: Fn(ApprovalRequest, Run) -> Fut + Send + Sync,
+{
+    async fn decide(&self, request: &ApprovalRequest, run: &Run) -> Result<Decision> {
+        self.0(request.clone(), run.clone()).await
+    }
+}
+
 type Predicate = Arc<dyn Fn(&ToolCall) -> bool + Send + Sync>;
 
 /// Which calls need approval.

@@ -16,7 +16,7 @@ pub use agent::{
     Agent, AgentInput, AgentOutput, AgentStep, Finish, Interruptible, Limits, Mode, OnToolError, Outcome,
     PendingRun, ToolOptions, TypedAgent, TypedOutput,
 };
-pub use approval::{ApprovalRequest, Approver, Decision, Needs};
+pub use approval::{ApprovalRequest, Approver, Decision, FnApprover, Needs};
 pub use plan::PlanExecute;
 pub use team::{AgentTool, Supervisor, Team};
 #[doc(hidden)]
