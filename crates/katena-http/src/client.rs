@@ -61,6 +61,11 @@ impl HttpClient {
         Self(Arc::new(Inner { options, client: OnceLock::new() }))
     }
 
+    /// A client over one that is set up already.
+    pub(crate) fn over(options: HttpOptions, client: reqwest::Client) -> Self {
+        Self(Arc::new(Inner { options, client: OnceLock::from(Ok(client)) }))
+    }
+
     /// Its times and sizes.
     pub fn options(&self) -> &HttpOptions {
         &self.0.options

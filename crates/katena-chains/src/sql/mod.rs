@@ -20,6 +20,8 @@ mod walk;
 pub use chain::{SqlAnswer, SqlQuestion};
 pub use guard::{GuardedSql, SqlDialect, SqlGuard, TableName};
 #[cfg(feature = "postgres")]
+pub use katena_postgres::Pool;
+#[cfg(feature = "postgres")]
 pub use postgres::PgDatabase;
 pub use rows::{ColumnSchema, Rows, SqlDatabase, SqlLimits, TableSchema};
 #[cfg(feature = "sqlite")]

@@ -135,8 +135,10 @@ fn authorizer(tables: Vec<String>) -> impl for<'c> FnMut(AuthContext<'c>) -> Aut
             AuthAction::Select | AuthAction::Recursive => true,
             AuthAction::Function { function_name } => !NEVER.contains(&function_name.to_ascii_lowercase().as_str()),
             // What a view reads is the view's business. CTEs and functions in FROM have no file.
-            AuthAction::Read { table_name, .. } => {
-                context.accessor.is_some()
+            AuthAction::Read { table_name, column_name } => {
+                // A CTE of which no column is read; the guard writes tables with their schema.
+                column_name.is_empty() && context.database_name.is_none()
+                    || context.accessor.is_some()
                     || context.database_name != Some("temp") && tables.iter().any(|t| t.eq_ignore_ascii_case(table_name))
                     || ["json_each", "json_tree"].contains(&table_name)
             }

@@ -1,6 +1,7 @@
 //! Calls to addresses that come from data: from documents, from models, from other people.
 
 mod policy;
+mod send;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
