@@ -1,16 +1,24 @@
 //! Chains for Katena: what a product asks of a model, as typed steps.
 
-// Note from the lead to helper E (remove when read): helper H writes extract, classify, critique, moderation, translate, triples;
-// you do sql, api, math.
+#[cfg(feature = "api")]
+pub mod api;
+mod classify;
 mod combine;
 mod conversation;
+mod critique;
+mod extract;
 mod llm;
 mod math;
+mod moderation;
 mod qa;
+mod quote;
+mod router;
 #[cfg(feature = "sql")]
 pub mod sql;
-mod router;
+mod translate;
+mod triples;
 
+pub use classify::{Classification, Classifier, MultiClassifier};
 pub use combine::{
     Candidate, Combined, DocumentInput, DocumentQuestion, FailedDocument, MapReduceDocuments,
     MapRerankDocuments, OnFailure, Overflow, Ranked, RefineDocuments, StuffDocuments,
@@ -19,10 +27,15 @@ pub use conversation::{
     AskedAs, CondenseQuestion, Conversation, ConversationalAnswer, ConversationalQuestion,
     ConversationalRetrievalQa, FollowUp, Turn,
 };
+pub use critique::{Critique, CritiqueRevise, Draft, Principle, Revised};
+pub use extract::{Extract, ExtractAll, Extracted, ExtractedItem, FailedPiece, Tag};
 pub use llm::{LlmChain, LlmJson};
 pub use qa::{
     Answer, AnswerKind, Citation, CitationOrigin, GeneratedQuestion, HydeEmbedder, HydeQuery, HydeRetriever,
     MultiQueryRetriever, Passage, Question, QuestionGenerator, RetrievalQa,
 };
 pub use router::{EmbeddingRouter, EmbeddingRouterBuilder, ModelRouter};
-pub use math::{Number, evaluate};
+pub use math::{MathAnswer, MathChain, Number, evaluate};
+pub use moderation::{Moderate, Moderated, ModeratedSides, OnFlagged};
+pub use translate::{MissingTerm, Translate, Translation, TranslationInput};
+pub use triples::{Evidence, KnowledgeTriples, Triple, Triples};
