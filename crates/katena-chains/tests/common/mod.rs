@@ -1,5 +1,9 @@
 //! Doubles that the tests of this crate share.
-#![allow(dead_code, reason = "not every test file needs all of it")]
+#![allow(
+    dead_code,
+    clippy::unnecessary_wraps,
+    reason = "not every test file needs all of it; scripts hold results"
+)]
 
 use std::collections::HashMap;
 use std::fmt;
@@ -216,7 +220,7 @@ where
         match item {
             Ok(Streamed::Event(event)) => match event.event {
                 Event::Text(text) | Event::Model(ChatEvent::Delta { text, .. }) => {
-                    heard.preview.push_str(&text)
+                    heard.preview.push_str(&text);
                 }
                 Event::Custom { name, value } => heard.custom.push((name, value)),
                 _ => {}
