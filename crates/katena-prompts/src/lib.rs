@@ -13,16 +13,23 @@
 
 mod chat;
 mod engine;
+mod few_shot;
+#[cfg(feature = "files")]
+mod files;
 mod format;
 mod fstring;
 mod parsers;
 mod partials;
+mod selector;
 mod template;
 #[cfg(test)]
 mod test_random;
 mod vars;
 
 pub use chat::{ChatPrompt, ChatPromptBuilder};
+pub use few_shot::{ExampleSelector, FewShot, FixedExamples, LengthSelector, SimilaritySelector};
+#[cfg(feature = "files")]
+pub use files::{Finding, LintReport, PromptFile, PromptLibrary, Reloaded, Severity, lint};
 pub use format::Format;
 #[cfg(feature = "datetime")]
 pub use parsers::DateTimeParser;
@@ -32,5 +39,6 @@ pub use parsers::{
     StreamParser, StreamReader, TagStream, XmlTag, XmlTags, parse_markdown, parse_partial,
 };
 pub use partials::Partials;
+pub use selector::PromptSelector;
 pub use template::PromptTemplate;
 pub use vars::Vars;
