@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use katena_core::{
-    Document, Error, Event, Query, Result, Retriever, Run, Scored, Tool, ToolCall, ToolOutput, ToolSpec,
+    Document, Event, Query, Result, Retriever, Run, Scored, Tool, ToolCall, ToolOutput, ToolSpec,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -108,11 +108,7 @@ impl Tool for RetrieverTool {
 
     async fn call(&self, call: ToolCall, run: &Run) -> Result<ToolOutput> {
         let args: Args = call.parse()?;
-        if args.query.trim().is_empty() || args.query.len() > super::MAX_QUERY {
-            return Err(Error::invalid_output("the query is empty or longer than the limit")
-                .with_context("tool", self.spec.name.clone())
-                .with_context("limit", format!("{} bytes", super::MAX_QUERY)));
-        }
+        super::checked(&args.query, super::MAX_QUERY, &self.spec.name)?;
         let top_k = args.top_k.unwrap_or(self.top_k).clamp(1, self.top_k);
         let query = Query::new(args.query).with_top_k(top_k).with_context(run.context().clone());
         let mut found = self.retriever.retrieve(&query).await?;
