@@ -45,10 +45,20 @@ pub(crate) enum Command {
     /// Show or fetch the model files that Katena uses by default
     #[command(after_help = EXIT_CODES)]
     Models(Models),
+    /// Look for mistakes in prompt files
+    #[command(after_help = PROMPT_CODES)]
+    Prompt(Prompt),
     /// Reads one document in a process of its own, for the process that started it
     #[command(name = "__parse", hide = true)]
     Parse,
 }
+
+const PROMPT_CODES: &str = "\
+Examples:
+  katena prompt check prompts/
+  katena prompt check prompts/ --json | jq .findings
+
+Exit codes: 0 nothing wrong (warnings may be there), 1 mistakes found or the folder can't be read, 2 usage.";
 
 const ASK_EXAMPLES: &str = "\
 Examples:
@@ -183,6 +193,27 @@ pub(crate) enum ModelsCommand {
     List,
     /// Fetch and check those that are missing
     Fetch,
+}
+
+/// `katena prompt`.
+#[derive(Debug, Args)]
+pub(crate) struct Prompt {
+    #[command(subcommand)]
+    pub(crate) what: PromptCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PromptCommand {
+    /// Check all prompt files (*.prompt) below a folder: that they compile, have a name and a version, and use the
+    /// variables that they declare
+    Check {
+        /// The folder
+        folder: PathBuf,
+
+        /// One JSON object to stdout
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod index;
 mod models;
 mod output;
 mod progress;
+mod prompt;
 mod search;
 
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use clap::Parser as _;
 use katena_core::Context;
 use serde_json::json;
 
-use args::{Cli, Command, ModelsCommand};
+use args::{Cli, Command, ModelsCommand, PromptCommand};
 use failure::{Exit, Failure, Result};
 use progress::{Progress, Quiet};
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Ask(a) => a.documents.json,
         Command::Search(a) => a.documents.json,
         Command::Ingest(a) => a.documents.json,
+        Command::Prompt(a) => matches!(a.what, PromptCommand::Check { json: true, .. }),
         _ => false,
     };
     match start(cli.command) {
@@ -74,6 +76,7 @@ fn start(command: Command) -> Result<Exit> {
                 })
                 .await
             }
+            Command::Prompt(args) => index::blocking(move || prompt::command(&args.what)).await,
             Command::Parse => Err(Failure::set_up("a worker is started by its parent only")),
         }
     };

@@ -26,7 +26,7 @@ fn templates(c: &mut Criterion) {
     {
         let template = PromptTemplate::handlebars("You are a {{role}}. Tell me about {{topic}}.").unwrap();
         c.bench_function("handlebars/1 text, render", |b| {
-            b.iter(|| template.render(black_box(&given)).unwrap())
+            b.iter(|| template.render(black_box(&given)).unwrap());
         });
     }
     let template = PromptTemplate::fstring("You are a {role}. Tell me about {topic}.").unwrap();

@@ -255,12 +255,12 @@ impl Reader<'_> {
         }
         let Some(template) = self.templates.get(name.as_str()).filter(|_| name != MAIN) else {
             return Err(Error::config("the template includes a partial that does not exist")
-                .with_context("partial", name));
+                .with_context("includes", name));
         };
         self.inclusions += 1;
         if self.path.contains(&name) || self.inclusions > MAX_INCLUSIONS {
             return Err(Error::config("a partial includes itself, or the inclusions are more than 1000")
-                .with_context("partial", name));
+                .with_context("includes", name));
         }
         let mut inner = place.clone();
         inner.depth += usize::from(!partial.params.is_empty());

@@ -52,7 +52,7 @@ fn the_nearest_come_last_and_vectors_are_made_once() {
 
 #[test]
 fn mmr_prefers_variety() {
-    let varied = selector(&Arc::default()).with_mmr(0.5, 3);
+    let varied = selector(&Arc::default()).with_mmr(0.3, 3);
     let chosen = varied.select(&vars! { "q" => "z" }, &Context::new()).now_or_never().unwrap().unwrap();
     let chosen: Vec<_> = chosen.iter().filter_map(|v| v.text("q")).collect();
     assert_eq!(chosen, ["c", "a"]);

@@ -139,7 +139,7 @@ pub(super) fn shifted(error: &Error, first: usize) -> Error {
     let mut moved = Error::new(error.kind(), error.message().to_owned());
     let own = error.context("line").and_then(|l| l.parse::<usize>().ok()).unwrap_or(1);
     let line = if error.context("partial").is_some() { own } else { own + first - 1 };
-    for key in ["variable", "helper", "partial"] {
+    for key in ["variable", "helper", "includes", "partial"] {
         if let Some(value) = error.context(key) {
             moved = moved.with_context(key, value);
         }

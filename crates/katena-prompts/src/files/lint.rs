@@ -141,7 +141,7 @@ pub fn lint(folder: impl AsRef<Path>) -> Result<LintReport> {
 /// A prompt that can't be compiled; the mistake may be in a partial.
 fn wrong(report: &mut LintReport, path: &Path, error: &Error, listing: &Listing) {
     let mut message = error.message().to_owned();
-    for key in ["variable", "helper", "option", "range", "format", "type"] {
+    for key in ["variable", "helper", "includes", "option", "range", "format", "type"] {
         if let Some(value) = error.context(key) {
             message = format!("{message} ({key}: {value})");
         }
