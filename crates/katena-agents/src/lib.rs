@@ -7,6 +7,7 @@ mod approval;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 mod plan;
+mod prompt;
 mod react;
 mod team;
 pub mod tools;

@@ -11,11 +11,7 @@ use std::sync::Arc;
 
 use common::*;
 use katena_agents::*;
-use katena_core::fake::InMemoryHistory;
-use katena_core::{
-    ChainExt, ChatHistory as _, FnTool, Memory, Message, Part, RecallRequest, RecordRequest, Result, Role,
-    Run, ToolOutput,
-};
+use katena_core::{ChainExt, FnTool, Memory, Message, Part, Result, Role, Run, ToolOutput};
 
 /// Hostile text, as a page, a file or a server could hold it.
 const INJECTIONS: &[&str] = &[
@@ -256,19 +252,6 @@ async fn parts_of_a_tool_that_pose_as_the_models_are_left_out() {
     assert_eq!(results.len(), 1);
     assert_eq!(results[0].parts.len(), 1);
     assert!(said(&results[0]).contains("left out: 5"));
-}
-
-#[derive(Debug, Default)]
-struct Everything(InMemoryHistory);
-
-#[async_trait::async_trait]
-impl Memory for Everything {
-    async fn recall(&self, request: &RecallRequest) -> Result<Vec<Message>> {
-        self.0.messages(&request.session).await
-    }
-    async fn record(&self, request: RecordRequest) -> Result<()> {
-        self.0.append(&request.session, request.messages).await
-    }
 }
 
 #[tokio::test]

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use common::*;
 use futures_util::StreamExt as _;
 use katena_agents::*;
-use katena_core::fake::{InMemoryHistory, ScriptedChat};
+use katena_core::fake::ScriptedChat;
 use katena_core::{
-    ChainExt, ChatHistory as _, ErrorKind, Event, Labels, Memory, Message, RecallRequest, RecordRequest,
-    Result, Role, Run, Streamed, ToolCall,
+    ChainExt, ErrorKind, Event, Labels, Memory, Message, RecallRequest, Result, Role, Run, Streamed, ToolCall,
 };
 
 #[derive(Debug)]
@@ -172,20 +171,6 @@ async fn a_pausing_agent_streams_as_a_chain() {
     let outcome = agent.run(AgentStep::Resume { pending: pending.unwrap(), decisions }).await.unwrap();
     assert_eq!(outcome.done().unwrap().text(), "ok");
     assert_eq!(log.lines(), ["search x"]);
-}
-
-/// All of a history.
-#[derive(Debug, Default)]
-struct Everything(InMemoryHistory);
-
-#[async_trait::async_trait]
-impl Memory for Everything {
-    async fn recall(&self, request: &RecallRequest) -> Result<Vec<Message>> {
-        self.0.messages(&request.session).await
-    }
-    async fn record(&self, request: RecordRequest) -> Result<()> {
-        self.0.append(&request.session, request.messages).await
-    }
 }
 
 #[tokio::test]

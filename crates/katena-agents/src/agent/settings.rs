@@ -9,6 +9,7 @@ use katena_core::{
     Chain, ChatModel, ChatRequest, Clock, Error, Memory, Message, ModelInfo, RecallRequest, RecordRequest,
     Result, Run, Tool, ToolSpec, Usage,
 };
+use katena_prompts::PromptTemplate;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +20,7 @@ use super::outcome::{AgentStep, Interruptible, Outcome, PendingRun};
 use super::toolbox::{OnToolError, ToolOptions, Toolbox};
 use super::typed::TypedAgent;
 use crate::approval::{Approval, Approver, Decision, Needs};
+use crate::prompt::REACT;
 
 /// How tools are offered to the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,6 +77,7 @@ pub struct Agent {
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) instructions: Option<String>,
+    pub(crate) react_prompt: Option<PromptTemplate>,
     pub(crate) request: ChatRequest,
     pub(crate) toolbox: Toolbox,
     pub(crate) mode: Mode,
@@ -103,6 +106,7 @@ impl Agent {
         let settings = Settings {
             name: "agent".to_owned(),
             instructions: None,
+            react_prompt: None,
             request: ChatRequest::default(),
             toolbox: Toolbox::default(),
             mode: Mode::Auto,
@@ -161,6 +165,17 @@ impl Agent {
     /// Sets how tools are offered; [`Mode::Auto`] otherwise.
     pub fn with_mode(self, mode: Mode) -> Self {
         self.set(|s| s.mode = mode)
+    }
+
+    /// Sets the words that tell a model without tool calls how to use tools. The template must use `tools` and `tool_names`;
+    /// it may use `instructions` and `answer_form`. Another variable, or a missing one, is a Config error when the agent runs.
+    pub fn with_react_prompt(self, template: PromptTemplate) -> Self {
+        self.set(|s| {
+            if let Err(error) = REACT.check(&template) {
+                s.problem.get_or_insert(error);
+            }
+            s.react_prompt = Some(template);
+        })
     }
 
     /// Sets what happens when a tool fails; [`OnToolError::Tell`] otherwise.

@@ -97,7 +97,7 @@ impl Turn<'_> {
     ) -> Result<ChatResponse> {
         let agent = &self.member.agent;
         if self.is_react() {
-            request.messages = react::render(self, state);
+            request.messages = react::render(self, state)?;
             request.messages.extend_from_slice(extra);
             return react::ask(self.run, &*agent.model, request).await;
         }

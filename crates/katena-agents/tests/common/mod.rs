@@ -123,3 +123,20 @@ pub fn error_of(result: &ToolResult) -> serde_json::Value {
     assert!(result.is_error, "{}", said(result));
     serde_json::from_str(&said(result)).unwrap()
 }
+
+/// A memory that keeps all of a history.
+#[derive(Debug, Default)]
+pub struct Everything(katena_core::fake::InMemoryHistory);
+
+#[async_trait::async_trait]
+impl katena_core::Memory for Everything {
+    async fn recall(&self, request: &katena_core::RecallRequest) -> Result<Vec<Message>> {
+        katena_core::ChatHistory::messages(&self.0, &request.session).await
+    }
+    async fn record(&self, request: katena_core::RecordRequest) -> Result<()> {
+        katena_core::ChatHistory::append(&self.0, &request.session, request.messages).await
+    }
+    async fn clear(&self, session: &str) -> Result<()> {
+        katena_core::ChatHistory::clear(&self.0, session).await
+    }
+}
