@@ -18,7 +18,11 @@ pub(super) fn trimmed(
     tokens: &dyn Fn(&str) -> usize,
 ) -> Option<String> {
     const LEAST: usize = 8;
-    let text = harmless(text);
+    // No tokenizer puts that many characters into a token on average; a huge text is not looked at to its end.
+    const LONGEST_TOKEN: usize = 64;
+    let beginning =
+        text.char_indices().nth(room.saturating_mul(LONGEST_TOKEN)).map_or(text, |(at, _)| &text[..at]);
+    let text = harmless(beginning);
     let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).skip(1).collect();
     let fits = ends.partition_point(|end| tokens(&framed(number, &text[..*end])) < room);
     let end = *ends.get(fits.checked_sub(1)?)?;
@@ -71,5 +75,7 @@ mod tests {
             assert_eq!(trimmed(7, &text, 30, &tokens), None);
         }
         assert_eq!(trimmed(7, "", 100, &tokens), None);
+        let huge = trimmed(7, &"ü ".repeat(1 << 20), 100, &tokens).unwrap();
+        assert!(tokens(&huge) > 90 && tokens(&huge) <= 101, "{huge}");
     }
 }
