@@ -20,6 +20,8 @@ pub mod chains {}
 pub mod memory {}
 #[doc = include_str!("guide/agents.md")]
 pub mod agents {}
+#[doc = include_str!("guide/tools.md")]
+pub mod tools {}
 #[doc = include_str!("guide/graphs.md")]
 pub mod graphs {}
 #[doc = include_str!("guide/mcp.md")]

@@ -22,6 +22,7 @@ mod watched;
 pub use client::McpClient;
 pub use command::McpCommand;
 pub use http_server::{McpBody, McpHttpOptions, McpHttpService};
+pub use katena_http::{Endpoint, HttpClient, Secret};
 pub use options::{McpLimits, McpOptions, RefusedTool};
 pub use prompts::{McpPrompt, McpPromptArgument, McpResource};
 pub use server::{McpServer, McpServerLimits};

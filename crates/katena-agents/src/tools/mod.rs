@@ -40,6 +40,8 @@ pub use chain::ChainTool;
 pub use fetch::HttpFetch;
 pub use file::FileReader;
 #[cfg(feature = "http")]
+pub use katena_http::guard::OutboundGuard;
+#[cfg(feature = "http")]
 pub use page::PageReader;
 pub use retriever::RetrieverTool;
 #[cfg(feature = "http")]
