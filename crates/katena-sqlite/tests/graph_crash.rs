@@ -1,6 +1,7 @@
 //! A graph whose process is killed at random moments goes on from its last step, and repeats no effect that was recorded.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::unnecessary_wraps, reason = "tests")]
+#![expect(clippy::print_stdout, reason = "says what was seen")]
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};

@@ -1,5 +1,5 @@
 //! Graphs with checkpoints: going on, questions, effects, other processes, other versions.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::unnecessary_wraps, reason = "tests")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -606,7 +606,7 @@ fn pointers(value: &Value, at: String, all: &mut Vec<String>) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(k, v)| pointers(v, format!("{at}/{k}"), all)),
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(n, v)| pointers(v, format!("{at}/{n}"), all))
+            items.iter().enumerate().for_each(|(n, v)| pointers(v, format!("{at}/{n}"), all));
         }
         _ => {}
     }

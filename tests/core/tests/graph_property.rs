@@ -1,6 +1,6 @@
 //! Random graphs of choices, loops, fan-outs, sub-graphs and questions: a process that dies after every step ends in the same
 //! state as one that is left in peace.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::unnecessary_wraps, reason = "tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,7 +44,7 @@ fn task(graph: Graph<State>, name: &str) -> Graph<State> {
         if let Some(answer) = ctx.answer() {
             state.mix(&answer.to_string());
         }
-        if state.hash % 5 == 0 && ctx.thread().is_some() {
+        if state.hash.is_multiple_of(5) && ctx.thread().is_some() {
             let answer = ctx.interrupt("more?").await?;
             state.mix(&answer.to_string());
         }
@@ -124,7 +124,7 @@ fn line(
 fn random_graph(seed: u64) -> CompiledGraph<State> {
     let mut random = Random(seed);
     let (graph, first) = line(Graph::new("random"), &mut random, "n", 0, END);
-    graph.entry(first).with_step_limit(if seed % 4 == 0 { 3 } else { 40 }).build().unwrap()
+    graph.entry(first).with_step_limit(if seed.is_multiple_of(4) { 3 } else { 40 }).build().unwrap()
 }
 
 /// Dies after the first step that a process has kept; `calls` counts the processes.

@@ -1,5 +1,5 @@
 //! Graphs that are refused, with a message that names the node or the edge.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::unnecessary_wraps, reason = "tests")]
 
 use katena_core::{END, ErrorKind, Graph, NodeContext};
 

@@ -1,5 +1,5 @@
 //! Graphs without checkpoints: order, choices, loops, parallel branches, sub-graphs, limits, cancelling, panics, events.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::unnecessary_wraps, reason = "tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

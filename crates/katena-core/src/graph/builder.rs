@@ -33,6 +33,16 @@ enum Draft<S> {
     Join(Fold<S>),
 }
 
+impl<S> Draft<S> {
+    fn role(&self) -> Role<'_> {
+        match self {
+            Self::FanOut(targets) => Role::FanOut(targets.iter().map(String::as_str).collect()),
+            Self::Join(_) => Role::Join,
+            _ => Role::Step,
+        }
+    }
+}
+
 /// A graph under construction: nodes that take the state and give it back, and edges between them.
 ///
 /// Nothing is checked until [`build`](Graph::build), so nodes and edges come in any order.
@@ -251,13 +261,8 @@ impl<S: GraphState> Graph<S> {
     }
 
     fn outline(&self) -> Outline<'_> {
-        let role = |draft| match draft {
-            &Draft::FanOut(ref targets) => Role::FanOut(targets.iter().map(String::as_str).collect()),
-            Draft::Join(_) => Role::Join,
-            _ => Role::Step,
-        };
         Outline {
-            nodes: self.nodes.iter().map(|(name, draft)| (name.as_str(), role(draft))).collect(),
+            nodes: self.nodes.iter().map(|(name, draft)| (name.as_str(), draft.role())).collect(),
             edges: self
                 .edges
                 .iter()

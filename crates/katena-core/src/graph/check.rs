@@ -104,7 +104,7 @@ fn names(outline: &Outline<'_>) -> Vec<String> {
         match outline.nodes.iter().find(|(n, _)| n == name) {
             None => problems.push(format!("interrupt before {}: there is no such node", quoted(name))),
             Some((_, Role::Join)) => {
-                problems.push(format!("interrupt before {}: a join can't wait", quoted(name)))
+                problems.push(format!("interrupt before {}: a join can't wait", quoted(name)));
             }
             Some(_) => {}
         }

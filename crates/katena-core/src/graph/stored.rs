@@ -60,6 +60,7 @@ mod asked {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use serde_json::Value;
 
+    #[expect(clippy::ref_option, reason = "serde gives the field")]
     pub(super) fn serialize<S: Serializer>(value: &Option<Value>, to: S) -> Result<S::Ok, S::Error> {
         value.as_slice().serialize(to)
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a poisoned lock fails the test")]
 
+mod checkpoints;
 mod models;
 mod stores;
 mod texts;
