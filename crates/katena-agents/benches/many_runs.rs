@@ -62,7 +62,7 @@ fn memory() -> (usize, usize) {
 }
 
 fn main() {
-    let runs = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(10_000);
+    let runs = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(10_000);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
         let info = ModelInfo::new("fake", "busy").with_capabilities(ChatCapabilities::none().with_tools());
@@ -70,8 +70,11 @@ fn main() {
             tokio::task::yield_now().await;
             Ok(format!("found {}", args.query))
         });
-        let agent =
-            Arc::new(Agent::new(Busy(info, tokio::sync::Barrier::new(runs))).with_instructions("Answer the question.").with_tool(lookup));
+        let agent = Arc::new(
+            Agent::new(Busy(info, tokio::sync::Barrier::new(runs)))
+                .with_instructions("Answer the question.")
+                .with_tool(lookup),
+        );
         let (_, before) = memory();
         let start = Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
@@ -92,7 +95,7 @@ fn main() {
         println!(
             "{} bytes of memory a run, {:.1} MiB in all",
             (peak - before) / runs,
-            peak as f64 / 1048576.0
+            peak as f64 / 1_048_576.0
         );
     });
 }

@@ -108,7 +108,7 @@ pub trait Approver: fmt::Debug + Send + Sync {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl<A: Approver + ?Sized> Approver for Arc<A> {
+impl<T: Approver + ?Sized> Approver for Arc<T> {
     async fn decide(&self, request: &ApprovalRequest, run: &Run) -> Result<Decision> {
         (**self).decide(request, run).await
     }

@@ -396,7 +396,7 @@ async fn output_is_cut_and_foreign_parts_are_left_out() {
     let results = results(&agent.run("go").await.unwrap().messages);
     assert!(said(&results[0]).starts_with(&"é".repeat(50)));
     assert!(said(&results[0]).ends_with("[cut off: 1900 more bytes]"));
-    let kinds: Vec<_> = results[1].parts.iter().map(|p| std::mem::discriminant(p)).collect();
+    let kinds: Vec<_> = results[1].parts.iter().map(std::mem::discriminant).collect();
     assert!(
         !kinds.contains(&std::mem::discriminant(&Part::ToolCall(katena_core::ToolCall::new("", "", ""))))
     );

@@ -1,5 +1,5 @@
 //! Models that misbehave: each time a clear error or a repaired run.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::unnecessary_wraps, reason = "tests")]
 
 mod common;
 
@@ -107,12 +107,16 @@ async fn deep_nesting_is_refused_and_overflows_nothing() {
 #[tokio::test]
 async fn duplicate_and_empty_ids_become_unique() {
     let log = Log::default();
-    let q = |n: u32| format!(r#"{{"query":"{n}"}}"#);
-    let (a, b, c, d) = (q(1), q(2), q(3), q(4));
+    let query: Vec<String> = (0..6).map(|n| format!(r#"{{"query":"{n}"}}"#)).collect();
     let model = script([
-        calls([("x", "search", &*a), ("x", "search", &*b), ("", "search", &*c), ("", "search", &*d)]),
+        calls([
+            ("x", "search", &*query[1]),
+            ("x", "search", &*query[2]),
+            ("", "search", &*query[3]),
+            ("", "search", &*query[4]),
+        ]),
         // The same id in a later turn.
-        calls([("x", "search", &*q(5))]),
+        calls([("x", "search", &*query[5])]),
         text("ok"),
     ]);
     let output = agent(model, &log).run("go").await.unwrap();

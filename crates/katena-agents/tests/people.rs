@@ -349,7 +349,7 @@ async fn a_paused_team_resumes_with_the_member_that_was_active() {
 async fn a_supervisor_routes_until_done() {
     let boss = ScriptedChat::texts([
         r#"{"worker":"nobody","task":"x"}"#,
-        r#"{}"#,
+        "{}",
         r#"{"worker":"search","task":"find x"}"#,
         r#"{"worker":"broken","task":"y"}"#,
         r#"{"answer":"It is 42."}"#,

@@ -35,6 +35,7 @@ impl Options {
 }
 
 /// A parameter of the function.
+#[expect(clippy::large_enum_variant, reason = "a handful, for a moment, at compile time")]
 enum Param {
     /// `&Run`.
     RunRef,
@@ -238,6 +239,7 @@ fn generate(
     };
     let doc = format!("The tool `{name}`, made from [`{ident}`].");
     quote! {
+        #[allow(clippy::unused_async)]
         #function
 
         #[doc = #doc]

@@ -74,7 +74,9 @@ pub(crate) fn check(
 fn rename(call: &mut ToolCall, ids: &mut HashSet<String>) {
     if call.id.is_empty() || ids.contains(&call.id) {
         let base = if call.id.is_empty() { "call" } else { &call.id };
-        let fresh = (2..).map(|n: u64| format!("{base}_{n}")).find(|id| !ids.contains(id));
+        // One of these is free: there are more of them than ids.
+        let mut numbers = 2..=ids.len() + 2;
+        let fresh = numbers.find_map(|n| Some(format!("{base}_{n}")).filter(|id| !ids.contains(id)));
         call.id = fresh.unwrap_or_default();
     }
     ids.insert(call.id.clone());

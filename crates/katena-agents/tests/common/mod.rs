@@ -1,5 +1,13 @@
 //! Scripted replies and small tools.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses some of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unnecessary_wraps,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "each test file uses some of it"
+)]
 
 use std::sync::{Arc, Mutex};
 
