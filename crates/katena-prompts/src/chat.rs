@@ -284,6 +284,7 @@ impl Chain for ChatPrompt {
 #[derive(Default)]
 pub struct ChatPromptBuilder {
     format: Format,
+    max_bytes: Option<usize>,
     items: Vec<Item>,
     error: Option<Error>,
 }
@@ -301,10 +302,21 @@ impl ChatPromptBuilder {
         self
     }
 
+    /// Limits each text that follows, in bytes; see [`PromptTemplate::with_max_bytes`].
+    pub fn with_max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
     /// Adds a message with variables.
     pub fn message(mut self, role: Role, text: impl AsRef<str>) -> Self {
         match PromptTemplate::new(self.format, text.as_ref()) {
-            Ok(template) => self.items.push(Item::Message { role, pieces: vec![Piece::Text(template)] }),
+            Ok(mut template) => {
+                if let Some(bytes) = self.max_bytes {
+                    template = template.with_max_bytes(bytes);
+                }
+                self.items.push(Item::Message { role, pieces: vec![Piece::Text(template)] });
+            }
             Err(error) => {
                 let number = (self.items.len() + 1).to_string();
                 self.error.get_or_insert(error.with_context("message", number));

@@ -119,6 +119,8 @@ fn what_is_missing_or_wrong_in_a_chat_prompt_is_told() {
         let error = prompt.render(&vars).unwrap_err();
         assert_eq!((error.kind(), error.context("variable")), (ErrorKind::InvalidInput, Some(name)));
     }
+    let short = ChatPrompt::builder().with_max_bytes(3).user("{q}").build().unwrap();
+    assert!(short.render(&vars! { "q" => "abc" }).is_ok() && short.render(&vars! { "q" => "abcd" }).is_err());
     let error = ChatPrompt::fstring([(Role::System, "ok"), (Role::User, "a\n{")]).unwrap_err();
     assert_eq!((error.context("message"), error.context("line")), (Some("2"), Some("2")));
 }

@@ -26,6 +26,8 @@ const HELPERS: [&str; 18] = [
 pub(crate) struct Compiled {
     registry: Handlebars<'static>,
     names: Vec<String>,
+    /// Variables that are written as they are.
+    written: Vec<String>,
 }
 
 /// `{{json value}}`: the value as JSON text.
@@ -79,9 +81,15 @@ impl Compiled {
         for (name, text) in partials.iter() {
             templates.insert(name, compile(name, text)?);
         }
-        let mut reader = Reader { templates: &templates, names: Vec::new(), inclusions: 0, path: Vec::new() };
+        let mut reader = Reader {
+            templates: &templates,
+            names: Vec::new(),
+            written: Vec::new(),
+            inclusions: 0,
+            path: Vec::new(),
+        };
         reader.template(&templates[MAIN], &Place::default())?;
-        let names = reader.names;
+        let (names, written) = (reader.names, reader.written);
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
         registry.set_prevent_indent(true);
@@ -92,7 +100,7 @@ impl Compiled {
         for (name, template) in templates {
             registry.register_template(name, template);
         }
-        Ok(Self { registry, names })
+        Ok(Self { registry, names, written })
     }
 
     pub(crate) fn names(&self) -> &[String] {
@@ -103,6 +111,12 @@ impl Compiled {
         let mut data = Map::new();
         for name in &self.names {
             match scope.find(name) {
+                Some(Var::Value(Value::Array(_) | Value::Object(_))) if self.written.contains(name) => {
+                    return Err(Error::invalid_input(
+                        "the variable is a list or an object; write it with json, join or each",
+                    )
+                    .with_context("variable", name.clone()));
+                }
                 Some(Var::Value(value)) => data.insert(name.clone(), value.clone()),
                 Some(Var::Messages(_) | Var::Part(_)) => return Err(crate::template::no_text(name)),
                 None => return Err(missing(name)),
@@ -144,26 +158,39 @@ fn compile(name: &str, text: &str) -> Result<Template> {
     })
 }
 
-/// The engine reads nested blocks and brackets by recursion.
+/// The engine reads nested blocks, chains of `else if`, and brackets by recursion.
 fn too_deep(text: &str) -> bool {
-    let (mut blocks, mut brackets) = (0_usize, 0_usize);
-    let mut last = [b' '; 2];
-    for byte in text.bytes() {
-        match (last, byte) {
-            ([b'{', b'{' | b'~'], b'#' | b'^') => blocks += 1,
-            ([b'{', b'{' | b'~'], b'/') => blocks = blocks.saturating_sub(1),
-            (_, b'(') => brackets += 1,
-            (_, b')') => brackets = brackets.saturating_sub(1),
-            _ => {}
+    // How many `else if` each open block has.
+    let mut open: Vec<usize> = Vec::new();
+    let mut chained = 0;
+    for (at, _) in text.match_indices("{{") {
+        let tag = &text[at + 2..];
+        let tag = &tag[..tag.find("}}").unwrap_or(tag.len())];
+        let mut brackets = 0_usize;
+        for byte in tag.bytes() {
+            match byte {
+                b'(' => brackets += 1,
+                b')' => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
+            if brackets > MAX_DEPTH {
+                return true;
+            }
         }
-        // Brackets in plain text count no further than to the next tag.
-        if last == [b'}', b'}'] {
-            brackets = 0;
+        let tag = tag.trim_matches(['{', '~']).trim();
+        if tag.starts_with('#') || tag.starts_with('^') && tag.len() > 1 {
+            open.push(0);
+        } else if tag.starts_with('/') {
+            chained -= open.pop().unwrap_or(0);
+        } else if tag.strip_prefix("else").is_some_and(|rest| rest.starts_with(char::is_whitespace))
+            && let Some(last) = open.last_mut()
+        {
+            *last += 1;
+            chained += 1;
         }
-        if blocks > MAX_DEPTH || brackets > MAX_DEPTH {
+        if open.len() + chained > MAX_DEPTH {
             return true;
         }
-        last = [last[1], byte];
     }
     false
 }
@@ -180,6 +207,7 @@ struct Place {
 struct Reader<'t> {
     templates: &'t BTreeMap<&'t str, Template>,
     names: Vec<String>,
+    written: Vec<String>,
     inclusions: usize,
     path: Vec<String>,
 }
@@ -215,6 +243,13 @@ impl Reader<'_> {
                 return Err(
                     Error::config("a helper is called without what it works on").with_context("helper", name)
                 );
+            }
+            if let Parameter::Path(Path::Relative((segments, _))) = &helper.name
+                && let [PathSeg::Named(name)] = segments.as_slice()
+                && place.depth == 0
+                && !place.local.contains(name)
+            {
+                self.written.push(name.clone());
             }
             return self.parameter(&helper.name, place);
         }

@@ -34,6 +34,8 @@ fn what_is_missing_is_an_error() {
         ("{{#if a}}{{/if}}", json!({})),
         ("{{#each a}}{{b}}{{/each}}", json!({"a": [{}]})),
         ("{{#each a}}{{/each}}", json!({"a": null})),
+        ("{{a}}", json!({"a": [1]})),
+        ("{{a}}", json!({"a": {"b": 1}})),
     ] {
         let error = render(text, vars).expect_err(text);
         assert_eq!(error.kind(), katena_core::ErrorKind::InvalidInput, "{text}: {error}");
@@ -62,6 +64,10 @@ fn wrong_templates_are_refused_when_compiled() {
     let error = PromptTemplate::handlebars("a\n{{shout x}}").unwrap_err();
     assert_eq!((error.context("line"), error.context("helper")), (Some("2"), Some("shout")));
     assert_eq!(PromptTemplate::handlebars("a\n\n{{#if}").unwrap_err().context("line"), Some("3"));
+    let chain = format!("{{{{#if a}}}}{}{{{{/if}}}}", "{{else if a}}x".repeat(50_000));
+    assert!(PromptTemplate::handlebars(chain).is_err());
+    let flat = "{{#if a}}x{{else if b}}y{{^}}z{{/if}} (".repeat(200);
+    assert!(PromptTemplate::handlebars(flat).is_ok());
     let deep = "{{#if a}}".repeat(100_000);
     assert!(PromptTemplate::handlebars(&deep).is_err());
     assert!(PromptTemplate::handlebars(format!("{{{{len {}", "(".repeat(100_000))).is_err());
