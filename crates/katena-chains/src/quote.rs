@@ -7,7 +7,7 @@ use crate::llm::ask::Said;
 /// `text` between `<tag>` and `</tag>`; a tag of that name within it is made unusable.
 pub(crate) fn quoted(tag: &str, text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + 2 * tag.len() + 8);
-    safe.push_str(&format!("<{tag}>\n"));
+    safe.extend(["<", tag, ">\n"]);
     let mut rest = text;
     while let Some(at) = rest.find('<') {
         let (before, after) = rest.split_at(at + 1);
@@ -19,7 +19,7 @@ pub(crate) fn quoted(tag: &str, text: &str) -> String {
         rest = after;
     }
     safe.push_str(rest);
-    safe.push_str(&format!("\n</{tag}>"));
+    safe.extend(["\n</", tag, ">"]);
     safe
 }
 

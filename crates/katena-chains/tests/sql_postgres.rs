@@ -71,10 +71,28 @@ async fn values_of_all_kinds_come_back() {
     assert_eq!(
         rows.rows,
         [
-            vec![json!(2), json!("12345678901234567890.1234567890"), json!("2024-03-01"), null.clone(), null, json!(false),
-                 json!("NaN"), json!("\\x00ff"), json!(2)],
-            vec![json!(1), json!("9.5000000000"), json!("2024-02-29"), json!("{a,b}"), json!("{\"k\": [1]}"), json!(true),
-                 json!(0.5), json!("\\x00ff"), json!(1)],
+            vec![
+                json!(2),
+                json!("12345678901234567890.1234567890"),
+                json!("2024-03-01"),
+                null.clone(),
+                null,
+                json!(false),
+                json!("NaN"),
+                json!("\\x00ff"),
+                json!(2)
+            ],
+            vec![
+                json!(1),
+                json!("9.5000000000"),
+                json!("2024-02-29"),
+                json!("{a,b}"),
+                json!("{\"k\": [1]}"),
+                json!(true),
+                json!(0.5),
+                json!("\\x00ff"),
+                json!(1)
+            ],
         ]
     );
     assert!(!rows.truncated);
@@ -84,14 +102,19 @@ async fn values_of_all_kinds_come_back() {
     let long = guard.check("SELECT 'abcdef' AS t, 'é'::text AS u").unwrap();
     let rows = shop.database.query(&long, &limits, &Run::new()).await.unwrap();
     assert_eq!((rows.rows[0][0].clone(), rows.truncated), (json!("abc…"), true));
-    assert_eq!(shop.query(&guard, "SELECT E'it\\'s; DROP TABLE {o}' AS t").await.unwrap().rows[0][0], json!(format!("it's; DROP TABLE {}", shop.orders)));
+    assert_eq!(
+        shop.query(&guard, "SELECT E'it\\'s; DROP TABLE {o}' AS t").await.unwrap().rows[0][0],
+        json!(format!("it's; DROP TABLE {}", shop.orders))
+    );
     shop.end().await;
 }
 
 #[tokio::test]
 async fn a_question_goes_through_to_the_server() {
     let Some(shop) = shop().await else { return };
-    let sql = |text: &str| json!({"sql": text.replace("{o}", &shop.orders).replace("{s}", &shop.secrets)}).to_string();
+    let sql = |text: &str| {
+        json!({"sql": text.replace("{o}", &shop.orders).replace("{s}", &shop.secrets)}).to_string()
+    };
     let model = ScriptedChat::texts([
         sql("SELECT word FROM {s}"),
         sql("SELECT date_trunc('month', placed) / 2 FROM {o}"),
@@ -99,14 +122,25 @@ async fn a_question_goes_through_to_the_server() {
         "One order is fine.".to_owned(),
     ]);
     let guard = shop.guard().with_hidden_column("password");
-    let report = SqlQuestion::new(model.clone(), shop.database.clone(), guard).reported().run("How many are fine?").await.unwrap();
+    let report = SqlQuestion::new(model.clone(), shop.database.clone(), guard)
+        .reported()
+        .run("How many are fine?")
+        .await
+        .unwrap();
     assert_eq!((report.output.repairs, report.output.rows.rows.clone()), (2, vec![vec![json!(1)]]));
     let asked = model.requests();
     let prompt: String = asked[0].messages.iter().map(Message::text).collect();
-    assert!(prompt.contains("id integer PRIMARY KEY") && prompt.contains("total numeric(30,10) -- in euros"), "{prompt}");
+    assert!(
+        prompt.contains("id integer PRIMARY KEY") && prompt.contains("total numeric(30,10) -- in euros"),
+        "{prompt}"
+    );
     assert!(prompt.contains(&format!("word text REFERENCES {}(word)", shop.secrets)), "{prompt}");
     assert!(!prompt.contains("password") && !prompt.contains("hunter2"));
-    assert!(asked[2].messages[5].text().contains("operator does not exist"), "{}", asked[2].messages[5].text());
+    assert!(
+        asked[2].messages[5].text().contains("operator does not exist"),
+        "{}",
+        asked[2].messages[5].text()
+    );
     shop.end().await;
 }
 
@@ -162,7 +196,12 @@ async fn a_slow_statement_ends_and_the_connection_is_clean() {
 async fn the_transaction_is_a_second_lock() {
     let Some(shop) = shop().await else { return };
     // Functions that a careless application allowed.
-    let open = shop.guard().with_function("nextval").with_function("set_config").with_function("lo_create").with_function("query_to_xml");
+    let open = shop
+        .guard()
+        .with_function("nextval")
+        .with_function("set_config")
+        .with_function("lo_create")
+        .with_function("query_to_xml");
     let client = shop.pool.get().await.unwrap();
     client.batch_execute(&format!("CREATE SEQUENCE seq_{}", shop.orders)).await.unwrap();
     let error = shop.query(&open, &format!("SELECT nextval('seq_{}')", shop.orders)).await.unwrap_err();

@@ -34,7 +34,9 @@ fn shop() -> Shop {
 }
 
 fn guard() -> SqlGuard {
-    SqlGuard::new(SqlDialect::Sqlite, ["customers", "orders", "big_orders"]).with_hidden_column("password").with_max_rows(2)
+    SqlGuard::new(SqlDialect::Sqlite, ["customers", "orders", "big_orders"])
+        .with_hidden_column("password")
+        .with_max_rows(2)
 }
 
 fn sql(text: &str) -> String {
@@ -58,7 +60,9 @@ async fn a_question_becomes_a_statement_rows_and_words() {
     assert_eq!(answer.rows.columns, ["name", "total"]);
     assert_eq!(answer.rows.rows, [[json!("Ben"), json!(30.5)], [json!("Ada"), json!(29.5)]]);
     assert!(!answer.truncated && answer.repairs == 0);
-    assert!(answer.sql.contains("FROM main.customers c JOIN main.orders o") && answer.sql.ends_with("LIMIT 3"));
+    assert!(
+        answer.sql.contains("FROM main.customers c JOIN main.orders o") && answer.sql.ends_with("LIMIT 3")
+    );
     assert_eq!(report.notes("sql").next().unwrap(), answer.sql.as_str());
     assert_eq!(report.notes("rows").next().unwrap()["rows"][0][0], "Ben");
     assert!(report.usage.output_tokens.unwrap() > 5);
@@ -66,9 +70,14 @@ async fn a_question_becomes_a_statement_rows_and_words() {
     let asked = model.requests();
     let prompt: String = asked[0].messages.iter().map(Message::text).collect();
     assert!(prompt.contains("You write one SQLite SELECT statement"), "{prompt}");
-    assert!(prompt.contains("TABLE main.orders (\n  id INTEGER PRIMARY KEY,\n  customer INTEGER REFERENCES customers(id),"));
+    assert!(prompt.contains(
+        "TABLE main.orders (\n  id INTEGER PRIMARY KEY,\n  customer INTEGER REFERENCES customers(id),"
+    ));
     assert!(prompt.contains("Question: Who buys most?") && prompt.contains("1 | Ada | London"));
-    assert!(!prompt.contains("password") && !prompt.contains("hunter2") && !prompt.contains("secrets"), "{prompt}");
+    assert!(
+        !prompt.contains("password") && !prompt.contains("hunter2") && !prompt.contains("secrets"),
+        "{prompt}"
+    );
     let told = asked[1].messages[1].text();
     assert!(told.contains("<rows>\nname | total\nBen | 30.5\nAda | 29.5\n\n</rows>"), "{told}");
     assert!(!format!("{chain:?} {answer:?}").contains("hunter2"));
@@ -77,7 +86,8 @@ async fn a_question_becomes_a_statement_rows_and_words() {
 #[tokio::test]
 async fn the_answer_streams_and_the_statement_does_not() {
     let shop = shop();
-    let model = ScriptedChat::texts([sql("SELECT count(*) FROM orders"), "There are three orders.".to_owned()]);
+    let model =
+        ScriptedChat::texts([sql("SELECT count(*) FROM orders"), "There are three orders.".to_owned()]);
     let chain = SqlQuestion::new(model, shop.database, guard());
     let (mut text, mut told) = (String::new(), Vec::new());
     let mut stream = chain.stream("How many orders?");
@@ -117,10 +127,15 @@ async fn a_bad_statement_is_sent_back_with_its_fault() {
     assert!(asked[2].messages[5].text().contains("there is no column amount"));
 
     // The database's own words.
-    let model = ScriptedChat::texts([sql("SELECT lower(id, id) FROM orders"), sql("SELECT 1"), "One.".to_owned()]);
+    let model =
+        ScriptedChat::texts([sql("SELECT lower(id, id) FROM orders"), sql("SELECT 1"), "One.".to_owned()]);
     let chain = SqlQuestion::new(model.clone(), shop.database.clone(), guard());
     assert_eq!(chain.run("?").await.unwrap().repairs, 1);
-    assert!(model.requests()[1].messages[3].text().contains("wrong number of arguments"), "{:?}", model.requests()[1].messages[3].text());
+    assert!(
+        model.requests()[1].messages[3].text().contains("wrong number of arguments"),
+        "{:?}",
+        model.requests()[1].messages[3].text()
+    );
 
     // Never more often than allowed.
     let model = ScriptedChat::texts(vec![sql("DROP TABLE orders"); 9]);
@@ -167,8 +182,15 @@ async fn a_bomb_ends_at_its_limit_and_leaves_the_database_usable() {
     let error = shop.database.query(&guard().check(join).unwrap(), &limits, &Run::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     // Texts end at the connection's limit.
-    let grow = format!("SELECT {}", (0..12).fold("'aaaaaaaaaa'".to_owned(), |t, _| format!("replace({t}, 'a', 'aaaaaaaaaa')")));
-    let error = shop.database.query(&guard().check(&grow).unwrap(), &SqlLimits::new(), &Run::new()).await.unwrap_err();
+    let grow = format!(
+        "SELECT {}",
+        (0..12).fold("'aaaaaaaaaa'".to_owned(), |t, _| format!("replace({t}, 'a', 'aaaaaaaaaa')"))
+    );
+    let error = shop
+        .database
+        .query(&guard().check(&grow).unwrap(), &SqlLimits::new(), &Run::new())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 
     // A cancelled run and a dropped future stop the work too: the next statement gets the connection.
@@ -191,7 +213,9 @@ async fn a_bomb_ends_at_its_limit_and_leaves_the_database_usable() {
 async fn the_connection_is_a_second_lock() {
     let shop = shop();
     // A guard that allows too much stands for one that was got past.
-    let open = SqlGuard::new(SqlDialect::Sqlite, ["orders"]).with_function("load_extension").with_function("writefile");
+    let open = SqlGuard::new(SqlDialect::Sqlite, ["orders"])
+        .with_function("load_extension")
+        .with_function("writefile");
     for text in ["SELECT load_extension('/tmp/x.so')", "SELECT writefile('/tmp/katena-x', 'y')"] {
         assert!(query(&shop, &open, text).await.is_err(), "{text}");
     }
@@ -199,11 +223,18 @@ async fn the_connection_is_a_second_lock() {
     let view = SqlGuard::new(SqlDialect::Sqlite, ["big_orders"]);
     assert_eq!(query(&shop, &view, "SELECT count(*) FROM big_orders").await.unwrap().rows, [[json!(2)]]);
     let missing = SqlGuard::new(SqlDialect::Sqlite, ["nothing"]);
-    assert_eq!(query(&shop, &missing, "SELECT 1 FROM nothing").await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(
+        query(&shop, &missing, "SELECT 1 FROM nothing").await.unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
     let other = SqlGuard::new(SqlDialect::Postgres, ["orders"]).check("SELECT 1").unwrap();
     let error = shop.database.query(&other, &SqlLimits::new(), &Run::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    let chain = SqlQuestion::new(ScriptedChat::texts([""]), shop.database.clone(), SqlGuard::all_tables(SqlDialect::Postgres));
+    let chain = SqlQuestion::new(
+        ScriptedChat::texts([""]),
+        shop.database.clone(),
+        SqlGuard::all_tables(SqlDialect::Postgres),
+    );
     assert_eq!(chain.run("?").await.unwrap_err().kind(), ErrorKind::Config);
 
     let all = shop.database.schema(None, &Run::new()).await.unwrap();
@@ -221,7 +252,12 @@ async fn bad_models_are_clear_errors() {
     let run = async |model: ScriptedChat| -> Error {
         SqlQuestion::new(model, shop.database.clone(), guard()).run("How many?").await.unwrap_err()
     };
-    let refusal = || ChatResponse::new(Message::new(Role::Assistant, vec![Part::Refusal { text: "No.".into() }]), FinishReason::Stop);
+    let refusal = || {
+        ChatResponse::new(
+            Message::new(Role::Assistant, vec![Part::Refusal { text: "No.".into() }]),
+            FinishReason::Stop,
+        )
+    };
     let good = || Ok(ChatResponse::new(Message::assistant(sql("SELECT 1")), FinishReason::Stop));
     let cut = |text: &str| Ok(ChatResponse::new(Message::assistant(text), FinishReason::Length));
     for (script, kind) in [
@@ -257,7 +293,13 @@ async fn bad_models_are_clear_errors() {
 #[tokio::test]
 async fn other_prompts_must_use_what_they_are_given() {
     let shop = shop();
-    let chain = || SqlQuestion::new(ScriptedChat::texts([sql("SELECT 1"), "One.".into()]), shop.database.clone(), guard());
+    let chain = || {
+        SqlQuestion::new(
+            ScriptedChat::texts([sql("SELECT 1"), "One.".into()]),
+            shop.database.clone(),
+            guard(),
+        )
+    };
     let prompt = |text| ChatPrompt::fstring([(Role::User, text)]).unwrap();
     assert_eq!(chain().with_prompt(prompt("{question}")).unwrap_err().kind(), ErrorKind::Config);
     assert_eq!(chain().with_answer_prompt(prompt("{question}")).unwrap_err().kind(), ErrorKind::Config);

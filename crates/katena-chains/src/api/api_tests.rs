@@ -79,7 +79,9 @@ fn what_can_be_called_is_read_and_the_rest_is_said() {
     assert!(user.arguments["properties"]["Authorization"].is_null(), "keys are the application's");
     assert!(user.arguments["properties"]["X-Forwarded-For"].is_null());
     let body = &operation("put_users__id").arguments["properties"]["body"];
-    assert!(body["properties"]["id"].is_null() && body["properties"]["age"]["type"] == json!(["integer", "null"]));
+    assert!(
+        body["properties"]["id"].is_null() && body["properties"]["age"]["type"] == json!(["integer", "null"])
+    );
     assert_eq!(spec.with_only(["deleteUser"]).operations().len(), 1);
 }
 
@@ -96,8 +98,13 @@ fn arguments_stay_in_their_place() {
         assert!(path(bad).is_err(), "{bad:?}");
     }
     assert!(path(&"x".repeat(41)).unwrap_err().contains("length"));
-    let call = build(&operation("getUser"), json!({"id": "a/../b"}).as_object().unwrap(), &endpoint()).unwrap();
-    assert!(format!("{:?}", call.request).contains("https://api.example.com/v1/users/a%2F..%2Fb"), "{:?}", call.request);
+    let call =
+        build(&operation("getUser"), json!({"id": "a/../b"}).as_object().unwrap(), &endpoint()).unwrap();
+    assert!(
+        format!("{:?}", call.request).contains("https://api.example.com/v1/users/a%2F..%2Fb"),
+        "{:?}",
+        call.request
+    );
     assert!(!call.told.to_string().contains("secret") && !format!("{:?}", call.request).contains("secret"));
 }
 
@@ -123,9 +130,11 @@ fn arguments_that_do_not_fit_are_refused() {
     }
     let good = told("getUser", json!({"id": "7", "fields": ["a b", "c"], "X-Trace": null})).unwrap();
     assert_eq!(good["query"], json!([["fields", "a b"], ["fields", "c"]]));
-    told("put_users__id", json!({"id": "7", "body": {"name": "x", "age": null, "friend": {"name": "y"}}})).unwrap();
+    told("put_users__id", json!({"id": "7", "body": {"name": "x", "age": null, "friend": {"name": "y"}}}))
+        .unwrap();
     // What the application sets is not the model's.
-    let own = build(&operation("getUser"), json!({"id": "7", "X-Trace": "t"}).as_object().unwrap(), &endpoint());
+    let own =
+        build(&operation("getUser"), json!({"id": "7", "X-Trace": "t"}).as_object().unwrap(), &endpoint());
     assert!(own.err().unwrap().message().contains("X-Trace can't be set"));
 }
 
@@ -144,7 +153,8 @@ fn hostile_descriptions_are_errors() {
     let body = json!({"content": {"application/json": {"schema": {"$ref": "#/components/schemas/S0"}}}});
     let bomb = json!({"openapi": "3.0.0", "paths": {"/a": {"post": {"requestBody": body}, "put": {"requestBody": body}}},
         "components": {"schemas": schemas}});
-    let many: serde_json::Map<String, Value> = (0..600).map(|n| (format!("/{n}"), json!({"get": {}}))).collect();
+    let many: serde_json::Map<String, Value> =
+        (0..600).map(|n| (format!("/{n}"), json!({"get": {}}))).collect();
     for (text, kind) in [
         (circle.to_string(), ErrorKind::InvalidInput),
         (outside.to_string(), ErrorKind::Unsupported),
@@ -159,7 +169,11 @@ fn hostile_descriptions_are_errors() {
         assert_eq!(ApiSpec::parse(&text).unwrap_err().kind(), kind, "{}", &text[..text.len().min(80)]);
     }
     // Shapes that are none.
-    for paths in [json!({"/a": 1}), json!({"/a": {"get": []}}), json!({"/a": {"get": {"parameters": [1, {}, {"in": "query"}]}}})] {
+    for paths in [
+        json!({"/a": 1}),
+        json!({"/a": {"get": []}}),
+        json!({"/a": {"get": {"parameters": [1, {}, {"in": "query"}]}}}),
+    ] {
         let parsed = ApiSpec::parse(&json!({"openapi": "3.0.0", "paths": paths}).to_string());
         assert!(parsed.is_ok(), "{parsed:?}");
     }

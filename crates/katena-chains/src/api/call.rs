@@ -60,7 +60,11 @@ fn scalar(value: &Value) -> Result<String> {
 }
 
 /// Checks arguments by the operation's schema and puts them into a call below the endpoint.
-pub(super) fn build(operation: &Operation, arguments: &Map<String, Value>, endpoint: &Endpoint) -> Result<Call> {
+pub(super) fn build(
+    operation: &Operation,
+    arguments: &Map<String, Value>,
+    endpoint: &Endpoint,
+) -> Result<Call> {
     // Some models fill what they leave out with null.
     let schema = &operation.arguments;
     let optional = |name: &str| !schema["required"].as_array().is_some_and(|r| r.iter().any(|n| n == name));
@@ -85,7 +89,10 @@ pub(super) fn build(operation: &Operation, arguments: &Map<String, Value>, endpo
     let mut request = HttpRequest::new(operation.method, endpoint, &path)?;
     for (name, value) in endpoint.base().query_pairs() {
         // A name that the application sets is not the model's.
-        let taken = operation.parameters.iter().any(|p| p.place == Place::Query && *p.name == *name && !given[&p.argument].is_null());
+        let taken = operation
+            .parameters
+            .iter()
+            .any(|p| p.place == Place::Query && *p.name == *name && !given[&p.argument].is_null());
         if taken {
             return Err(Error::invalid_input(format!("{name} can't be set")));
         }

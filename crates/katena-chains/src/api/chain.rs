@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use katena_core::{
-    Chain, ChatModel, ChatRequest, Error, ErrorKind, Event, Message, ResponseFormat, Result, Role, Run, extract_in,
+    Chain, ChatModel, ChatRequest, Error, ErrorKind, Event, Message, ResponseFormat, Result, Role, Run,
+    extract_in,
 };
 use katena_http::guard::OutboundGuard;
 use katena_http::{Endpoint, Method};
@@ -179,7 +180,12 @@ impl ApiQuestion {
     }
 
     /// Which operation, by its id.
-    async fn choose<'o>(&self, operations: &[&'o Operation], mut request: ChatRequest, run: &Run) -> Result<&'o Operation> {
+    async fn choose<'o>(
+        &self,
+        operations: &[&'o Operation],
+        mut request: ChatRequest,
+        run: &Run,
+    ) -> Result<&'o Operation> {
         if let [only] = operations {
             return Ok(only);
         }
@@ -195,13 +201,21 @@ impl ApiQuestion {
             }
             if repair < self.repairs {
                 request.messages.push(Message::assistant(cut(&chosen.to_string(), 1000)));
-                request.messages.push(Message::user(format!("There is no such operation. Choose one of: {}.", ids.join(", "))));
+                request.messages.push(Message::user(format!(
+                    "There is no such operation. Choose one of: {}.",
+                    ids.join(", ")
+                )));
             }
         }
         Err(Error::invalid_output("the model chose an operation that is not there"))
     }
 
-    async fn attempt(&self, operation: &Operation, arguments: &Map<String, Value>, run: &Run) -> Result<(Value, String)> {
+    async fn attempt(
+        &self,
+        operation: &Operation,
+        arguments: &Map<String, Value>,
+        run: &Run,
+    ) -> Result<(Value, String)> {
         let Call { request, told } = build(operation, arguments, &self.endpoint)?;
         run.emit(Event::Custom { name: "request".to_owned(), value: told.clone() }).await;
         let reply = self.guard.send(request.with_context(run.context().clone())).await?;
@@ -221,7 +235,8 @@ fn is_repairable(error: &Error) -> bool {
 }
 
 fn listed(operations: &[&Operation]) -> String {
-    let lines = operations.iter().map(|o| format!("{}: {} {} {}", o.id, method_name(o.method), o.path, o.summary));
+    let lines =
+        operations.iter().map(|o| format!("{}: {} {} {}", o.id, method_name(o.method), o.path, o.summary));
     quoted("operations", &lines.collect::<Vec<_>>().join("\n"))
 }
 
@@ -247,8 +262,10 @@ impl Chain for ApiQuestion {
         request.response_format = Some(ResponseFormat::JsonSchema { name: operation.id.clone(), schema });
         let mut repairs = 0;
         let (told, reply) = loop {
-            let arguments: Map<String, Value> = extract_in(&run.quiet(), &*self.ask.model, request.clone()).await?;
-            let tried = run.step("request", async |run: Run| self.attempt(operation, &arguments, &run).await).await;
+            let arguments: Map<String, Value> =
+                extract_in(&run.quiet(), &*self.ask.model, request.clone()).await?;
+            let tried =
+                run.step("request", async |run: Run| self.attempt(operation, &arguments, &run).await).await;
             let error = match tried {
                 Ok(done) => break done,
                 Err(error) => error,
@@ -258,7 +275,8 @@ impl Chain for ApiQuestion {
                 return Err(error.with_context("operation", operation.id.clone()));
             }
             repairs += 1;
-            let status = error.status().map(|s| format!("the server answered with status {s}: ")).unwrap_or_default();
+            let status =
+                error.status().map(|s| format!("the server answered with status {s}: ")).unwrap_or_default();
             request.messages.push(Message::assistant(cut(&Value::Object(arguments).to_string(), 4000)));
             request.messages.push(Message::user(format!(
                 "Those arguments can't be used: {status}{}. Give others.",
@@ -273,6 +291,12 @@ impl Chain for ApiQuestion {
             .with("request", told.to_string())
             .with("reply", format!("{}{note}", quoted("reply", shown)));
         let text = whole(self.tell.say(&vars, run).await?)?;
-        Ok(ApiAnswer { text, operation: operation.id.clone(), request: told, reply: shown.to_owned(), truncated })
+        Ok(ApiAnswer {
+            text,
+            operation: operation.id.clone(),
+            request: told,
+            reply: shown.to_owned(),
+            truncated,
+        })
     }
 }

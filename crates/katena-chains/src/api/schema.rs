@@ -20,22 +20,33 @@ impl<'s> Plainer<'s> {
     pub(super) fn resolved(&self, mut value: &'s Value) -> Result<&'s Value> {
         for _ in 0..MOST_LINKS {
             let Some(link) = value.get("$ref") else { return Ok(value) };
-            let pointer = link.as_str().and_then(|l| l.strip_prefix('#')).filter(|p| p.starts_with("/components/"));
-            value = pointer
-                .and_then(|p| self.root.pointer(p))
-                .ok_or_else(|| Error::unsupported("only references to what is in #/components can be followed"))?;
+            let pointer =
+                link.as_str().and_then(|l| l.strip_prefix('#')).filter(|p| p.starts_with("/components/"));
+            value = pointer.and_then(|p| self.root.pointer(p)).ok_or_else(|| {
+                Error::unsupported("only references to what is in #/components can be followed")
+            })?;
         }
         Err(Error::invalid_input("the description's references go in a circle"))
     }
 
     pub(super) fn plain(&mut self, schema: &'s Value, depth: usize) -> Result<Value> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| {
-            Error::invalid_input("the description's schemas are larger than the limit")
-        })?;
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| Error::invalid_input("the description's schemas are larger than the limit"))?;
         let Value::Object(schema) = self.resolved(schema)? else { return Ok(json!({})) };
         let mut out = Map::new();
         for key in [
-            "type", "enum", "const", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "required",
+            "type",
+            "enum",
+            "const",
+            "minimum",
+            "maximum",
+            "minLength",
+            "maxLength",
+            "minItems",
+            "maxItems",
+            "required",
             "format",
         ] {
             if let Some(value) = schema.get(key) {
@@ -57,7 +68,10 @@ impl<'s> Plainer<'s> {
                 }
             }
             out.insert("properties".to_owned(), plain.into());
-            out.insert("additionalProperties".to_owned(), schema.get("additionalProperties").is_some_and(|a| *a != Value::Bool(false)).into());
+            out.insert(
+                "additionalProperties".to_owned(),
+                schema.get("additionalProperties").is_some_and(|a| *a != Value::Bool(false)).into(),
+            );
         }
         if let Some(items) = schema.get("items") {
             out.insert("items".to_owned(), self.plain(items, depth + 1)?);
@@ -105,7 +119,9 @@ pub(super) fn fault(value: &Value, schema: &Value, at: &str) -> Option<String> {
         bound(low).is_some_and(|b| size < b) || bound(high).is_some_and(|b| size > b)
     };
     match value {
-        Value::Number(n) if n.as_f64().is_some_and(|n| outside(n, "minimum", "maximum")) => no("is out of range".into()),
+        Value::Number(n) if n.as_f64().is_some_and(|n| outside(n, "minimum", "maximum")) => {
+            no("is out of range".into())
+        }
         Value::String(s) if outside(s.chars().count() as f64, "minLength", "maxLength") => {
             no("has a length out of range".into())
         }

@@ -107,7 +107,8 @@ impl ApiSpec {
         if !root["openapi"].as_str().is_some_and(|v| v.starts_with("3.")) {
             return Err(Error::unsupported("only descriptions by OpenAPI 3 can be read"));
         }
-        let paths = root["paths"].as_object().ok_or_else(|| Error::invalid_input("the description has no paths"))?;
+        let paths =
+            root["paths"].as_object().ok_or_else(|| Error::invalid_input("the description has no paths"))?;
         let mut plainer = Plainer { root: &root, left: MOST_PARTS };
         let (mut operations, mut skipped) = (Vec::new(), Vec::new());
         let mut ids = BTreeSet::new();
@@ -162,10 +163,38 @@ impl Skipped {
 /// Headers that are the application's or the connection's.
 fn is_reserved(header: &str) -> bool {
     let name = header.to_ascii_lowercase();
-    let starts = ["proxy-", "sec-", "x-forwarded", "content-", "access-control-", "x-http-method", "x-original", "x-amz-", "x-real"];
+    let starts = [
+        "proxy-",
+        "sec-",
+        "x-forwarded",
+        "content-",
+        "access-control-",
+        "x-http-method",
+        "x-original",
+        "x-amz-",
+        "x-real",
+    ];
     let names = [
-        "accept", "authorization", "cookie", "set-cookie", "host", "connection", "transfer-encoding", "te", "upgrade", "via",
-        "forwarded", "expect", "trailer", "keep-alive", "origin", "referer", "user-agent", "x-api-key", "api-key", "x-auth-token",
+        "accept",
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "host",
+        "connection",
+        "transfer-encoding",
+        "te",
+        "upgrade",
+        "via",
+        "forwarded",
+        "expect",
+        "trailer",
+        "keep-alive",
+        "origin",
+        "referer",
+        "user-agent",
+        "x-api-key",
+        "api-key",
+        "x-auth-token",
         "x-csrf-token",
     ];
     starts.iter().any(|s| name.starts_with(s))
@@ -175,8 +204,11 @@ fn is_reserved(header: &str) -> bool {
 }
 
 fn clean_id(text: &str) -> String {
-    let id: String =
-        text.chars().map(|c| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' }).take(64).collect();
+    let id: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' })
+        .take(64)
+        .collect();
     id.trim_matches('_').to_owned()
 }
 
@@ -189,7 +221,10 @@ fn operation<'s>(
     method: Method,
     found: &'s Value,
 ) -> Result<Result<Operation, &'static str>> {
-    if !path.starts_with('/') || path.contains(['?', '#', '\\', '%']) || path.split('/').any(|s| s == "." || s == "..") {
+    if !path.starts_with('/')
+        || path.contains(['?', '#', '\\', '%'])
+        || path.split('/').any(|s| s == "." || s == "..")
+    {
         return Ok(Err("the path is none"));
     }
     let mut parameters: Vec<&Value> = Vec::new();
@@ -213,7 +248,8 @@ fn operation<'s>(
             _ if needed => return Ok(Err("a parameter stands where none can be set, such as in a cookie")),
             _ => continue,
         };
-        let schema = parameter.get("schema").filter(|_| parameter["style"].as_str().is_none_or(|s| s == style));
+        let schema =
+            parameter.get("schema").filter(|_| parameter["style"].as_str().is_none_or(|s| s == style));
         let Some(schema) = schema.filter(|_| !name.is_empty()) else {
             if needed {
                 return Ok(Err("a parameter has a form that can't be written"));
@@ -250,7 +286,9 @@ fn operation<'s>(
     if let Some(body) = found.get("requestBody") {
         let body = plainer.resolved(body)?;
         let json = body["content"].as_object().and_then(|c| {
-            c.iter().find(|(kind, _)| kind.split(';').next() == Some("application/json")).map(|(_, media)| media)
+            c.iter()
+                .find(|(kind, _)| kind.split(';').next() == Some("application/json"))
+                .map(|(_, media)| media)
         });
         match json {
             Some(media) if !matches!(method, Method::Get | Method::Delete) => {
@@ -272,7 +310,14 @@ fn operation<'s>(
         id: id.unwrap_or_else(|| clean_id(&format!("{word}{}", path.replace('/', "_")))),
         method,
         path: path.to_owned(),
-        summary: words.join(". ").split_whitespace().collect::<Vec<_>>().join(" ").chars().take(500).collect(),
+        summary: words
+            .join(". ")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .take(500)
+            .collect(),
         arguments: json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false}),
         parameters: used,
         has_body,

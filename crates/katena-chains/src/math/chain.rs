@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Number, evaluate};
-use crate::quote::cut;
 use crate::llm::ask::{Ask, check};
+use crate::quote::cut;
 
 /// Most times that an expression is sent back.
 const REPAIRS: usize = 2;
@@ -93,7 +93,8 @@ impl MathChain {
     /// Lets `model` write the expressions.
     pub fn new(model: impl ChatModel + 'static) -> Self {
         #[expect(clippy::expect_used, reason = "a constant, tested")]
-        let prompt = ChatPrompt::fstring([(Role::System, SYSTEM), (Role::User, "{question}")]).expect("a constant template");
+        let prompt = ChatPrompt::fstring([(Role::System, SYSTEM), (Role::User, "{question}")])
+            .expect("a constant template");
         Self { ask: Ask::new(Arc::new(model), prompt) }
     }
 
@@ -141,12 +142,16 @@ impl Chain for MathChain {
                 Err(error) => error,
             };
             if repairs == REPAIRS {
-                return Err(Error::invalid_output("the model's expression can't be worked out").with_source(error));
+                return Err(
+                    Error::invalid_output("the model's expression can't be worked out").with_source(error)
+                );
             }
             repairs += 1;
             let said = json!({"expression": cut(&written.expression, 1000)}).to_string();
             request.messages.push(Message::assistant(said));
-            request.messages.push(Message::user(format!("That can't be worked out: {error}. Write it in another way.")));
+            request
+                .messages
+                .push(Message::user(format!("That can't be worked out: {error}. Write it in another way.")));
         }
     }
 }

@@ -38,7 +38,9 @@ pub(super) fn call(name: &str, arguments: &[Number]) -> Answer {
         ("sum", _) => Ok(total()),
         ("avg", _) => total().over(Number::integer(arguments.len() as i128)).ok_or(COUNT),
         // A name that is known with another count of arguments.
-        _ if of_one(name, Number::integer(1)).is_some() || of_two(name, Number::integer(1), Number::integer(1)).is_some() => {
+        _ if of_one(name, Number::integer(1)).is_some()
+            || of_two(name, Number::integer(1), Number::integer(1)).is_some() =>
+        {
             Err(COUNT)
         }
         _ => Err(UNKNOWN),

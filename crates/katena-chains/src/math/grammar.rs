@@ -52,7 +52,9 @@ pub fn evaluate(expression: &str) -> Result<Number> {
     parser.space();
     match parser.peek() {
         None => Ok(value),
-        Some(',') => Err(parser.fault("a comma stands outside of a function; write numbers without separators")),
+        Some(',') => {
+            Err(parser.fault("a comma stands outside of a function; write numbers without separators"))
+        }
         Some(_) => Err(parser.fault("an operator was expected")),
     }
 }
@@ -116,7 +118,9 @@ impl Parser<'_> {
         loop {
             self.space();
             // Powers were taken before: what starts with an asterisk here is a product.
-            let Some(operator) = self.take(&["*", "×", "·", "/", "÷", "%", "mod"]) else { return Ok(value) };
+            let Some(operator) = self.take(&["*", "×", "·", "/", "÷", "%", "mod"]) else {
+                return Ok(value);
+            };
             let other = self.sign()?;
             let zero = || Error::invalid_input("division by zero").with_context("at", self.at.to_string());
             value = match operator {
@@ -194,9 +198,11 @@ impl Parser<'_> {
         }
         let mantissa_end = self.at;
         let mut power = 0;
-        let rest = self.text[self.at..].as_bytes();
+        let rest = &self.text.as_bytes()[self.at..];
         let signed = matches!(rest.get(1), Some(b'+' | b'-'));
-        if matches!(rest.first(), Some(b'e' | b'E')) && rest.get(1 + usize::from(signed)).is_some_and(u8::is_ascii_digit) {
+        if matches!(rest.first(), Some(b'e' | b'E'))
+            && rest.get(1 + usize::from(signed)).is_some_and(u8::is_ascii_digit)
+        {
             self.at += 1 + usize::from(signed);
             self.digits();
             power = self.text[mantissa_end + 1..self.at]
@@ -207,10 +213,14 @@ impl Parser<'_> {
             return Err(self.fault("this is no number"));
         }
         let digits: String = self.text[start..mantissa_end].chars().filter(|c| *c != '.').collect();
-        let power = i64::from(power) - decimals as i64;
+        let power = i64::from(power) - i64::try_from(decimals).unwrap_or(i64::MAX);
         let exact = digits.parse::<i128>().ok().and_then(|top| {
             let scale = 10_i128.checked_pow(u32::try_from(power.abs()).ok()?)?;
-            if power < 0 { Number::fraction(top, scale) } else { Some(Number::integer(top.checked_mul(scale)?)) }
+            if power < 0 {
+                Number::fraction(top, scale)
+            } else {
+                Some(Number::integer(top.checked_mul(scale)?))
+            }
         });
         let float = || self.text[start..self.at].parse().map_err(|_| self.fault("this is no number"));
         let value = exact.map_or_else(|| float().map(Number::float), Ok)?;

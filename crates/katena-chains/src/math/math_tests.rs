@@ -134,9 +134,42 @@ fn long_and_deep_expressions_end() {
 #[test]
 fn random_expressions_have_finite_values_or_errors() {
     const PIECES: [&str; 36] = [
-        "1", "0", "2.5", "1e10", "-", "+", "*", "/", "%", "^", "(", ")", ",", "pi", "e", "sqrt(", "round(", "log(", "max(", " ",
-        "factorial(", "170", "mod", "340282366920938463463374607431768211455", "170141183460469231731687303715884105727", ".5",
-        "gcd(", "lcm(", "ncr(", "1e-300", "1e308", "é", "∞", "pow(", "tan(", "99999",
+        "1",
+        "0",
+        "2.5",
+        "1e10",
+        "-",
+        "+",
+        "*",
+        "/",
+        "%",
+        "^",
+        "(",
+        ")",
+        ",",
+        "pi",
+        "e",
+        "sqrt(",
+        "round(",
+        "log(",
+        "max(",
+        " ",
+        "factorial(",
+        "170",
+        "mod",
+        "340282366920938463463374607431768211455",
+        "170141183460469231731687303715884105727",
+        ".5",
+        "gcd(",
+        "lcm(",
+        "ncr(",
+        "1e-300",
+        "1e308",
+        "é",
+        "∞",
+        "pow(",
+        "tan(",
+        "99999",
     ];
     let mut state = 0x1234_5678_9abc_def1_u64;
     let mut values = 0;
@@ -182,7 +215,10 @@ async fn bad_models_are_clear_errors() {
     let kind = async |model: ScriptedChat| MathChain::new(model).run("2 + 2?").await.unwrap_err().kind();
     let refusal = Message::new(Role::Assistant, vec![Part::Refusal { text: "No.".into() }]);
     let cut = ChatResponse::new(Message::assistant("{\"expression\": \"1 +"), FinishReason::Length);
-    assert_eq!(kind(ScriptedChat::new([Ok(ChatResponse::new(refusal, FinishReason::Stop))])).await, ErrorKind::Refused);
+    assert_eq!(
+        kind(ScriptedChat::new([Ok(ChatResponse::new(refusal, FinishReason::Stop))])).await,
+        ErrorKind::Refused
+    );
     assert_eq!(kind(ScriptedChat::new([Ok(cut)])).await, ErrorKind::InvalidOutput);
     for text in [
         String::new(),

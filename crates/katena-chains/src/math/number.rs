@@ -19,10 +19,7 @@ pub struct Number(Form);
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     /// Lowest terms, denominator above 0.
-    Exact {
-        top: i128,
-        bottom: i128,
-    },
+    Exact { top: i128, bottom: i128 },
     /// Finite, except within a calculation.
     Float(f64),
 }
@@ -46,9 +43,11 @@ impl Number {
 
     /// `top / bottom` in lowest terms, if that can be told in 128 bits.
     pub(super) fn fraction(top: i128, bottom: i128) -> Option<Self> {
-        let divisor = i128::try_from(gcd(top.unsigned_abs(), bottom.unsigned_abs())).ok().filter(|d| *d > 0)?;
+        let divisor =
+            i128::try_from(gcd(top.unsigned_abs(), bottom.unsigned_abs())).ok().filter(|d| *d > 0)?;
         let (top, bottom) = (top / divisor, bottom / divisor);
-        let (top, bottom) = if bottom < 0 { (top.checked_neg()?, bottom.checked_neg()?) } else { (top, bottom) };
+        let (top, bottom) =
+            if bottom < 0 { (top.checked_neg()?, bottom.checked_neg()?) } else { (top, bottom) };
         (bottom > 0).then_some(Self(Form::Exact { top, bottom }))
     }
 
@@ -126,15 +125,13 @@ impl Number {
     }
 
     pub(super) fn times(self, other: Self) -> Self {
-        let exact =
-            |a: i128, b: i128, c: i128, d: i128| Self::fraction(a.checked_mul(c)?, b.checked_mul(d)?);
+        let exact = |a: i128, b: i128, c: i128, d: i128| Self::fraction(a.checked_mul(c)?, b.checked_mul(d)?);
         self.either(other, exact, |a, b| a * b)
     }
 
     /// `None` for a division by zero.
     pub(super) fn over(self, other: Self) -> Option<Self> {
-        let exact =
-            |a: i128, b: i128, c: i128, d: i128| Self::fraction(a.checked_mul(d)?, b.checked_mul(c)?);
+        let exact = |a: i128, b: i128, c: i128, d: i128| Self::fraction(a.checked_mul(d)?, b.checked_mul(c)?);
         (!other.is_zero()).then(|| self.either(other, exact, |a, b| a / b))
     }
 
@@ -251,11 +248,8 @@ impl fmt::Display for Number {
         if (-6..21).contains(&power) {
             let digits = usize::try_from(14 - power).unwrap_or_default();
             let plain = format!("{value:.digits$}");
-            let plain = if plain.contains('.') {
-                plain.trim_end_matches('0').trim_end_matches('.')
-            } else {
-                &plain
-            };
+            let plain =
+                if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { &plain };
             return f.write_str(if plain == "-0" { "0" } else { plain });
         }
         write!(f, "{}e{power}", mantissa.trim_end_matches('0').trim_end_matches('.'))

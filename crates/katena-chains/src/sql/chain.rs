@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use katena_core::{Chain, ChatModel, ChatRequest, Error, ErrorKind, Event, Message, Result, Role, Run, extract_in};
+use katena_core::{
+    Chain, ChatModel, ChatRequest, Error, ErrorKind, Event, Message, Result, Role, Run, extract_in,
+};
 use katena_prompts::{ChatPrompt, Vars};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::guard::{GuardedSql, SqlGuard};
 use super::rows::{Rows, SqlDatabase, SqlLimits, TableSchema};
-use crate::quote::{cut, quoted, whole};
 use crate::llm::ask::{Ask, check};
+use crate::quote::{cut, quoted, whole};
 
 /// Most times that a statement is sent back, unless told otherwise.
 const REPAIRS: usize = 2;
@@ -113,7 +115,11 @@ impl fmt::Debug for SqlQuestion {
 
 impl SqlQuestion {
     /// Asks `model` for statements over what `guard` allows in `database`.
-    pub fn new(model: impl ChatModel + 'static, database: impl SqlDatabase + 'static, guard: SqlGuard) -> Self {
+    pub fn new(
+        model: impl ChatModel + 'static,
+        database: impl SqlDatabase + 'static,
+        guard: SqlGuard,
+    ) -> Self {
         let model: Arc<dyn ChatModel> = Arc::new(model);
         Self {
             ask: Ask::new(model.clone(), built_in(ASK, ASK_USER)),
@@ -198,7 +204,8 @@ impl SqlQuestion {
             text.push_str(&table.to_string());
             if self.samples > 0 && !table.columns.is_empty() {
                 let rows = self.sample(table, run).await?;
-                text.push_str(&format!("Some rows:\n{}", rows.to_text(2000)));
+                text.push_str("Some rows:\n");
+                text.push_str(&rows.to_text(2000));
             }
             if text.len() > MOST_SCHEMA {
                 return Err(Error::config("the schema is larger than the limit; allow fewer tables")
@@ -249,7 +256,8 @@ impl Chain for SqlQuestion {
         let mut repairs = 0;
         let (sql, rows) = loop {
             let written: Written = extract_in(&run.quiet(), &*self.ask.model, request.clone()).await?;
-            let tried = run.step("query", async |run: Run| self.attempt(&guard, &written.sql, &run).await).await;
+            let tried =
+                run.step("query", async |run: Run| self.attempt(&guard, &written.sql, &run).await).await;
             let error = match tried {
                 Ok(done) => break done,
                 Err(error) => error,

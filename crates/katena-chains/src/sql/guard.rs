@@ -268,7 +268,9 @@ impl SqlGuard {
         // Texts with a backslash before a quote are among those that the printer writes as something else.
         let again = self.parse(&printed).ok();
         if again.as_ref() != Some(&statement) {
-            return Err(refused("the statement can't be written so that it is sure to be read as meant; use simpler texts"));
+            return Err(refused(
+                "the statement can't be written so that it is sure to be read as meant; use simpler texts",
+            ));
         }
         Ok(GuardedSql { sql: printed, tables, dialect: self.dialect, max_rows: self.max_rows })
     }
@@ -289,7 +291,10 @@ impl SqlGuard {
         let mut tokenizer = Tokenizer::new(dialect, sql);
         let tokens = tokenizer.tokenize_with_location().map_err(|e| syntax(e.to_string()))?;
         let literal = |t: &Token| {
-            matches!(t, Token::Comma | Token::Number(..) | Token::SingleQuotedString(_) | Token::Whitespace(_))
+            matches!(
+                t,
+                Token::Comma | Token::Number(..) | Token::SingleQuotedString(_) | Token::Whitespace(_)
+            )
         };
         let structure = tokens.iter().filter(|t| !literal(&t.token)).count();
         if structure > MOST_TOKENS || tokens.len() > MOST_LITERALS {

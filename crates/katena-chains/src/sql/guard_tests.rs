@@ -155,7 +155,9 @@ fn hostile_statements_are_refused_by_both_dialects() {
             assert!(result.is_err(), "{dialect:?} let through: {sql}\n as {}", result.unwrap());
         }
         // The same with all tables of the schema allowed, unless only the table was the fault.
-        let own = |s: &&&str| !s.contains("secrets") && !(dialect == SqlDialect::Sqlite && s.contains("FROM pg_authid"));
+        let own = |s: &&&str| {
+            !s.contains("secrets") && !(dialect == SqlDialect::Sqlite && s.contains("FROM pg_authid"))
+        };
         for sql in HOSTILE.iter().filter(own) {
             let result = SqlGuard::all_tables(dialect).check(sql);
             assert!(result.is_err(), "{dialect:?} let through: {sql}\n as {}", result.unwrap());
@@ -252,7 +254,11 @@ fn good_statements_pass_and_say_the_same() {
         (Postgres, "SELECT id FROM orders FETCH FIRST 2 ROWS ONLY", "SELECT id FROM public.orders LIMIT 2"),
         (Postgres, "(SELECT id FROM orders) UNION (SELECT id FROM customers)", ""),
         (Postgres, "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY total) FROM orders", ""),
-        (Postgres, "SELECT x.total FROM customers c, LATERAL (SELECT total FROM orders o WHERE o.customer = c.id) x", ""),
+        (
+            Postgres,
+            "SELECT x.total FROM customers c, LATERAL (SELECT total FROM orders o WHERE o.customer = c.id) x",
+            "",
+        ),
         (Sqlite, "SELECT strftime('%Y', placed), date('now', '-1 day') FROM orders", ""),
         (Sqlite, "SELECT id FROM orders LIMIT 5, 3", "SELECT id FROM main.orders LIMIT 3 OFFSET 5"),
         (Sqlite, "SELECT note GLOB 'a*', ifnull(note, ''), total || '' FROM [orders]", ""),
@@ -307,7 +313,10 @@ fn hidden_columns_have_no_way_out() {
                 let result = guard.check(sql);
                 assert!(result.is_err(), "{dialect:?} let through: {sql}\n as {}", result.unwrap());
             }
-            for sql in ["SELECT id, name AS n FROM users u WHERE u.note = 'x' ORDER BY n", "SELECT count(*) FROM users"] {
+            for sql in [
+                "SELECT id, name AS n FROM users u WHERE u.note = 'x' ORDER BY n",
+                "SELECT count(*) FROM users",
+            ] {
                 guard.check(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
             }
         }
@@ -336,7 +345,10 @@ fn what_the_application_allows_is_allowed() {
     assert!(guard.check("SELECT table_name FROM information_schema.tables").is_ok());
     assert!(guard.check("SELECT my_score(1), 'open'::order_status").is_ok());
     assert!(guard.check("SELECT evil.my_score(1)").is_err());
-    assert_eq!(SqlGuard::all_tables(SqlDialect::Sqlite).check("SELECT a FROM t").unwrap().tables().count(), 1);
+    assert_eq!(
+        SqlGuard::all_tables(SqlDialect::Sqlite).check("SELECT a FROM t").unwrap().tables().count(),
+        1
+    );
 }
 
 /// Each ends soon, on a small stack.
@@ -385,8 +397,10 @@ fn huge_and_deep_statements_end_in_an_error_or_pass() {
 /// listed tables, which passes again unchanged.
 #[test]
 fn random_statements_never_get_through_as_more_than_a_select() {
-    let good = ["SELECT id FROM orders o WHERE o.total > 5", "WITH t AS (SELECT 1 AS a) SELECT a FROM t ORDER BY a"];
-    let words: Vec<&str> = HOSTILE.iter().chain(&good).flat_map(|s| s.split_inclusive([' ', '(', ')', ',', ';'])).collect();
+    let good =
+        ["SELECT id FROM orders o WHERE o.total > 5", "WITH t AS (SELECT 1 AS a) SELECT a FROM t ORDER BY a"];
+    let words: Vec<&str> =
+        HOSTILE.iter().chain(&good).flat_map(|s| s.split_inclusive([' ', '(', ')', ',', ';'])).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |n: usize| {
         state ^= state << 13;

@@ -61,7 +61,8 @@ impl Drop for CancelOnDrop {
 fn failed(e: &tokio_postgres::Error) -> Error {
     let Some(code) = e.code() else { return error(e) };
     if *code == SqlState::QUERY_CANCELED {
-        return Error::new(ErrorKind::Timeout, "the statement took longer than its limit").with_vendor("postgres");
+        return Error::new(ErrorKind::Timeout, "the statement took longer than its limit")
+            .with_vendor("postgres");
     }
     if code.code().starts_with("42") && *code != SqlState::INSUFFICIENT_PRIVILEGE {
         let message = e.as_db_error().map(|d| d.message().to_owned()).unwrap_or_default();
@@ -135,7 +136,9 @@ fn wrapped(sql: &GuardedSql, columns: &[(String, Type)], limits: &SqlLimits) -> 
             Type::BOOL | Type::INT2 | Type::INT4 | Type::INT8 | Type::FLOAT4 | Type::FLOAT8 | Type::OID => {
                 format!("q.{name}")
             }
-            _ => format!("pg_catalog.left(q.{name}::text, {})", limits.max_cell.saturating_add(1).min(1 << 30)),
+            _ => {
+                format!("pg_catalog.left(q.{name}::text, {})", limits.max_cell.saturating_add(1).min(1 << 30))
+            }
         })
         .collect();
     // A statement without columns has rows all the same.

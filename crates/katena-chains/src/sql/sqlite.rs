@@ -58,13 +58,15 @@ fn failed(error: rusqlite::Error) -> Error {
     let kind = match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::AuthorizationForStatementDenied) => ErrorKind::PermissionDenied,
         Some(
-            rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked | rusqlite::ErrorCode::CannotOpen,
+            rusqlite::ErrorCode::DatabaseBusy
+            | rusqlite::ErrorCode::DatabaseLocked
+            | rusqlite::ErrorCode::CannotOpen,
         ) => ErrorKind::Unavailable,
         Some(rusqlite::ErrorCode::OperationInterrupted) => ErrorKind::Timeout,
         // What a statement gets wrong: `SQLITE_ERROR`, types, ranges, sizes.
-        Some(rusqlite::ErrorCode::Unknown | rusqlite::ErrorCode::TypeMismatch | rusqlite::ErrorCode::TooBig) => {
-            ErrorKind::InvalidInput
-        }
+        Some(
+            rusqlite::ErrorCode::Unknown | rusqlite::ErrorCode::TypeMismatch | rusqlite::ErrorCode::TooBig,
+        ) => ErrorKind::InvalidInput,
         _ if matches!(error, rusqlite::Error::SqlInputError { .. }) => ErrorKind::InvalidInput,
         _ => ErrorKind::Unexpected,
     };
@@ -122,24 +124,30 @@ impl SqliteDatabase {
             }
             work(&connection, &inner, &stopped)
         });
-        let done = async { work.await.map_err(|e| Error::unexpected("the work on the database failed").with_source(e))? };
+        let done = async {
+            work.await.map_err(|e| Error::unexpected("the work on the database failed").with_source(e))?
+        };
         context.cancel.guard(done).await
     }
 }
 
 /// Lets a statement read its tables, call functions, and nothing else.
 fn authorizer(tables: Vec<String>) -> impl for<'c> FnMut(AuthContext<'c>) -> Authorization + Send + 'static {
-    const NEVER: [&str; 6] = ["load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "sqlite_compileoption_get"];
+    const NEVER: [&str; 6] =
+        ["load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "sqlite_compileoption_get"];
     move |context: AuthContext<'_>| {
         let may = match context.action {
             AuthAction::Select | AuthAction::Recursive => true,
-            AuthAction::Function { function_name } => !NEVER.contains(&function_name.to_ascii_lowercase().as_str()),
+            AuthAction::Function { function_name } => {
+                !NEVER.contains(&function_name.to_ascii_lowercase().as_str())
+            }
             // What a view reads is the view's business. CTEs and functions in FROM have no file.
             AuthAction::Read { table_name, column_name } => {
                 // A CTE of which no column is read; the guard writes tables with their schema.
                 column_name.is_empty() && context.database_name.is_none()
                     || context.accessor.is_some()
-                    || context.database_name != Some("temp") && tables.iter().any(|t| t.eq_ignore_ascii_case(table_name))
+                    || context.database_name != Some("temp")
+                        && tables.iter().any(|t| t.eq_ignore_ascii_case(table_name))
                     || ["json_each", "json_tree"].contains(&table_name)
             }
             _ => false,
@@ -152,7 +160,9 @@ fn value(value: ValueRef<'_>, collector: &mut Collector) -> Value {
     match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(n) => Value::from(n),
-        ValueRef::Real(x) => serde_json::Number::from_f64(x).map_or_else(|| Value::from(x.to_string()), Value::Number),
+        ValueRef::Real(x) => {
+            serde_json::Number::from_f64(x).map_or_else(|| Value::from(x.to_string()), Value::Number)
+        }
         ValueRef::Text(bytes) => collector.text(&String::from_utf8_lossy(bytes)),
         ValueRef::Blob(bytes) => Value::from(format!("({} bytes)", bytes.len())),
     }
@@ -202,7 +212,8 @@ fn describe(connection: &Connection, table: &TableName) -> Result<Option<TableSc
         }
         Ok(column)
     });
-    let mut columns: Vec<ColumnSchema> = columns.map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+    let mut columns: Vec<ColumnSchema> =
+        columns.map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
     let mut statement = connection
         .prepare("SELECT \"from\", \"table\", \"to\" FROM pragma_foreign_key_list(?1, ?2)")
         .map_err(failed)?;
@@ -268,8 +279,10 @@ impl SqlDatabase for SqliteDatabase {
             drop(hooks);
             result.map_err(|e| match e.kind() {
                 ErrorKind::Timeout if context.cancel.is_cancelled() => Error::cancelled(),
-                ErrorKind::Timeout => Error::new(ErrorKind::Timeout, "the statement took longer than its limit")
-                    .with_vendor("sqlite"),
+                ErrorKind::Timeout => {
+                    Error::new(ErrorKind::Timeout, "the statement took longer than its limit")
+                        .with_vendor("sqlite")
+                }
                 _ => e,
             })
         })

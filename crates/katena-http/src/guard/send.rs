@@ -24,7 +24,8 @@ impl OutboundGuard {
     /// # Ok(()) }
     /// ```
     pub async fn send(&self, request: HttpRequest) -> Result<HttpReply> {
-        self.check_url(&request.url).map_err(|e| e.with_context("url", crate::endpoint::shown(&request.url)))?;
+        self.check_url(&request.url)
+            .map_err(|e| e.with_context("url", crate::endpoint::shown(&request.url)))?;
         let options = HttpOptions::new().with_timeout(self.timeout).with_max_body(self.max_bytes);
         HttpClient::over(options, self.client()?.clone()).send(request).await
     }
