@@ -23,7 +23,7 @@ const USER: &str = "<text>\n{text}\n</text>";
 #[derive(Clone)]
 pub(super) enum Judge {
     Model(Arc<dyn ModerationModel>),
-    Chat(ChatJudge),
+    Chat(Box<ChatJudge>),
     /// Put together wrongly; says how.
     Wrong(&'static str),
 }

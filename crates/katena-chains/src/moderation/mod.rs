@@ -149,7 +149,7 @@ impl<I: AsRef<str> + Send + 'static, O: AsRef<str> + Send + 'static> Moderate<I,
         chain: impl Chain<Input = I, Output = O> + 'static,
         judge: impl ChatModel + 'static,
     ) -> Self {
-        Self::of(chain, Judge::Chat(ChatJudge::new(Arc::new(judge))), texts(), texts())
+        Self::of(chain, Judge::Chat(Box::new(ChatJudge::new(Arc::new(judge)))), texts(), texts())
     }
 }
 
@@ -186,7 +186,12 @@ impl<I: Send + 'static, O: Send + 'static> Moderate<I, O> {
         input: impl Fn(&I) -> String + Send + Sync + 'static,
         output: impl Fn(&O) -> String + Send + Sync + 'static,
     ) -> Self {
-        Self::of(chain, Judge::Chat(ChatJudge::new(Arc::new(judge))), Arc::new(input), Arc::new(output))
+        Self::of(
+            chain,
+            Judge::Chat(Box::new(ChatJudge::new(Arc::new(judge)))),
+            Arc::new(input),
+            Arc::new(output),
+        )
     }
 
     /// Adds a category for a chat judge, with a description. A moderation model has its own: with one, the first call is an

@@ -29,7 +29,8 @@ pub(super) fn mask(text: &str) -> Masked<'_> {
         if length == 0 {
             line_start = c == '\n' || (line_start && c.is_whitespace());
             in_word = c.is_alphanumeric();
-            at += c.len_utf8();
+            // A run of backticks that opens nothing is text as a whole, not run by run.
+            at += if c == '`' { fence_length(&text[at..]) } else { c.len_utf8() };
             continue;
         }
         masked.text.push_str(&text[copied..at]);

@@ -160,7 +160,7 @@ fn has_word(text: &str, word: &str) -> bool {
             // Scripts without spaces have no word borders to look for.
             let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() && !is_unspaced(c));
             let own = |c: Option<char>| c.is_some_and(|c| !is_unspaced(c));
-            !(joins(before) && own(word.chars().next())) && !(joins(after) && own(word.chars().next_back()))
+            !(joins(before) && own(word.chars().next()) || joins(after) && own(word.chars().next_back()))
         })
 }
 
