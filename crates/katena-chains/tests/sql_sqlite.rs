@@ -54,7 +54,7 @@ async fn a_question_becomes_a_statement_rows_and_words() {
                    ORDER BY total DESC LIMIT 5;";
     let model = ScriptedChat::texts([sql(written), "Ben 30.50, then Ada 29.50.".to_owned()]);
     let chain = SqlQuestion::new(model.clone(), shop.database.clone(), guard()).with_sample_rows(1);
-    let report = (&chain).clone().reported().run("Who buys most?").await.unwrap();
+    let report = chain.clone().reported().run("Who buys most?").await.unwrap();
     let answer = report.output.clone();
     assert_eq!(answer.to_string(), "Ben 30.50, then Ada 29.50.");
     assert_eq!(answer.rows.columns, ["name", "total"]);
