@@ -95,6 +95,11 @@ impl<Q: Into<String>, T: Into<String>> From<(Q, T)> for Draft {
 }
 
 /// What the critic said by one principle in one round.
+///
+/// ```
+/// use katena_chains::Critique;
+/// assert!(!Critique::new("polite", 1, "Nothing to say.").needs_revision);
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Critique {
@@ -127,6 +132,11 @@ impl Critique {
 }
 
 /// A text that was criticised. `Display` prints the text.
+///
+/// ```
+/// use katena_chains::Revised;
+/// assert_eq!(Revised::new("Dear Ada, …").to_string(), "Dear Ada, …");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Revised {

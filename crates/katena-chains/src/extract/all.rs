@@ -18,6 +18,13 @@ use crate::llm::ask::Ask;
 const MOST: usize = 1_000;
 
 /// A value and the pieces of the text that it was found in.
+///
+/// ```
+/// use katena_chains::ExtractedItem;
+/// use katena_core::Span;
+/// let item = ExtractedItem::new("Bergen", Span { start: 0, end: 400 });
+/// assert_eq!(item.found_in.len(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ExtractedItem<T> {
@@ -35,6 +42,13 @@ impl<T> ExtractedItem<T> {
 }
 
 /// What was found in a text.
+///
+/// ```
+/// use katena_chains::{Extracted, ExtractedItem};
+/// use katena_core::Span;
+/// let item = ExtractedItem::new("Bergen", Span { start: 0, end: 400 });
+/// assert_eq!(Extracted::new(vec![item], 1).into_values(), ["Bergen"]);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Extracted<T> {

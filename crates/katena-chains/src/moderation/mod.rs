@@ -17,6 +17,11 @@ use crate::llm::ask::check;
 use judge::{ChatJudge, Judge};
 
 /// Which sides of a chain are judged.
+///
+/// ```
+/// use katena_chains::ModeratedSides;
+/// assert_eq!(ModeratedSides::default(), ModeratedSides::Both);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ModeratedSides {
@@ -30,6 +35,11 @@ pub enum ModeratedSides {
 }
 
 /// What happens to a text that was flagged.
+///
+/// ```
+/// use katena_chains::OnFlagged;
+/// assert_eq!(OnFlagged::default(), OnFlagged::Block);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFlagged {
@@ -41,6 +51,11 @@ pub enum OnFlagged {
 }
 
 /// A chain's output with the judgements. `Display` prints the output.
+///
+/// ```
+/// use katena_chains::Moderated;
+/// assert!(!Moderated::new("Hello").is_flagged());
+/// ```
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Moderated<O> {

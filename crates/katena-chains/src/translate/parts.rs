@@ -62,6 +62,11 @@ impl From<String> for TranslationInput {
 }
 
 /// A term of the text whose translation by the glossary is not in the result.
+///
+/// ```
+/// use katena_chains::MissingTerm;
+/// assert_eq!(MissingTerm::new("chain", "Kette").translation, "Kette");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingTerm {
@@ -79,6 +84,11 @@ impl MissingTerm {
 }
 
 /// A translated text. `Display` prints it.
+///
+/// ```
+/// use katena_chains::Translation;
+/// assert_eq!(Translation::new("Hallo").to_string(), "Hallo");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Translation {

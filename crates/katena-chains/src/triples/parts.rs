@@ -31,6 +31,13 @@ impl Evidence {
 }
 
 /// A fact. `Display` prints `(subject, relation, object)`.
+///
+/// ```
+/// use katena_chains::{Evidence, Triple};
+/// let text = "Ada wrote programs.";
+/// let fact = Triple::new("Ada", "wrote", "programs", Evidence::new(&text[..18], 0..18));
+/// assert_eq!(fact.to_string(), "(Ada, wrote, programs)");
+/// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Triple {
