@@ -265,8 +265,9 @@ mod redis {
             history.append(session, turn(1)).await.unwrap();
         }
         let key = format!("{{{prefix}}}:session:old");
+        let asking = server.clone();
         let left = |key: String| {
-            let mut server = server.clone();
+            let mut server = asking.clone();
             async move { ::redis::cmd("PTTL").arg(key).query_async::<i64>(&mut server).await.unwrap() }
         };
         let hour = HOUR.as_millis() as i64;

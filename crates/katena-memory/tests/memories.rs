@@ -69,7 +69,7 @@ fn entities(history: impl ChatHistory + 'static) -> EntityMemory {
 }
 
 fn vector(history: impl ChatHistory + 'static) -> VectorMemory {
-    VectorMemory::new(history, HashEmbedder::new(64), Store::default(), 3)
+    VectorMemory::new(history, HashEmbedder::new(1024), Store::default(), 3)
 }
 
 async fn files() -> (JsonlHistory, tempfile::TempDir) {
