@@ -103,9 +103,8 @@ fn is_nothing(action: &str) -> bool {
 fn one_action(thought: String, action: &str, input: Option<String>) -> Parsed {
     let whole = unfenced(action);
     // {"action": "search", "action_input": {…}}
-    if whole.starts_with('{')
-        && let Some(Value::Object(mut object)) = first_json(whole)
-    {
+    if whole.starts_with('{') {
+        let Some(Value::Object(mut object)) = first_json(whole) else { return Parsed::Neither(FORM) };
         let name =
             ["action", "name", "tool"].iter().find_map(|k| object.get(*k)?.as_str().map(str::to_owned));
         let Some(name) = name else { return Parsed::Neither(FORM) };
