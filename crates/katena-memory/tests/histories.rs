@@ -15,7 +15,7 @@ fn turn(n: usize) -> Vec<Message> {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn jsonl() -> (JsonlHistory, tempfile::TempDir) {
+fn jsonl() -> (JsonlHistory, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     (JsonlHistory::open(dir.path().join("chats"), HistoryOptions::new()).unwrap(), dir)
 }
@@ -24,7 +24,7 @@ katena_testkit::chat_history_contract!(in_memory, async { MemoryHistory::new() }
 katena_testkit::chat_history_contract!(in_memory_with_ttl, async {
     MemoryHistory::new().with_options(HistoryOptions::new().with_ttl(HOUR))
 });
-katena_testkit::chat_history_contract!(jsonl_files, jsonl());
+katena_testkit::chat_history_contract!(jsonl_files, async { jsonl() });
 
 /// Writes a message that is too large for every history.
 async fn refuses_large_messages(history: &dyn ChatHistory) {
@@ -58,14 +58,14 @@ async fn idle_conversations_in_memory_expire_by_the_clock() {
     history.append("a", turn(1)).await.unwrap();
     clock.advance(HOUR / 2);
     history.append("b", turn(2)).await.unwrap();
-    clock.advance(HOUR / 2 - Duration::from_millis(1));
+    clock.advance(Duration::from_millis(1_799_999));
     assert_eq!(history.session_count().await.unwrap(), 2);
     clock.advance(Duration::from_millis(1));
     assert_eq!(history.messages("a").await.unwrap(), []);
     assert_eq!(history.count("a").await.unwrap(), 0);
     assert_eq!(history.sessions(None, 9).await.unwrap(), ["b"]);
     history.append("b", turn(3)).await.unwrap();
-    clock.advance(HOUR - Duration::from_millis(1));
+    clock.advance(Duration::from_millis(3_599_999));
     assert_eq!(history.tail("b", 3).await.unwrap().len(), 3, "each write begins the time anew");
     history.append("a", turn(4)).await.unwrap();
     assert_eq!(history.messages("a").await.unwrap(), turn(4), "what had expired does not come back");
@@ -94,13 +94,15 @@ mod sqlite {
         SqliteHistory::new(Database::open(path).unwrap(), options).unwrap()
     }
 
-    async fn fresh(options: HistoryOptions) -> (SqliteHistory, tempfile::TempDir) {
+    fn fresh(options: HistoryOptions) -> (SqliteHistory, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         (history(&dir.path().join("db"), options), dir)
     }
 
-    katena_testkit::chat_history_contract!(sqlite_file, fresh(HistoryOptions::new()));
-    katena_testkit::chat_history_contract!(sqlite_with_ttl, fresh(HistoryOptions::new().with_ttl(HOUR)));
+    katena_testkit::chat_history_contract!(sqlite_file, async { fresh(HistoryOptions::new()) });
+    katena_testkit::chat_history_contract!(sqlite_with_ttl, async {
+        fresh(HistoryOptions::new().with_ttl(HOUR))
+    });
 
     #[tokio::test(flavor = "multi_thread")]
     async fn two_processes_on_sqlite() {

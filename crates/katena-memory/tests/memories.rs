@@ -72,7 +72,7 @@ fn vector(history: impl ChatHistory + 'static) -> VectorMemory {
     VectorMemory::new(history, HashEmbedder::new(1024), Store::default(), 3)
 }
 
-async fn files() -> (JsonlHistory, tempfile::TempDir) {
+fn files() -> (JsonlHistory, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     (JsonlHistory::open(dir.path(), HistoryOptions::new()).unwrap(), dir)
 }
@@ -90,7 +90,7 @@ katena_testkit::memory_contract!(summary_and_buffer, async {
         .with_compaction(Compaction::Inline)
 });
 katena_testkit::memory_contract!(summaries_in_files, async {
-    let (history, dir) = files().await;
+    let (history, dir) = files();
     (summary(history), dir)
 });
 katena_testkit::memory_contract!(vectors, async { vector(MemoryHistory::new()) });
@@ -103,7 +103,7 @@ katena_testkit::memory_contract!(combined, async {
 });
 
 #[cfg(feature = "sqlite")]
-async fn sqlite() -> (katena_memory::SqliteHistory, tempfile::TempDir) {
+fn sqlite() -> (katena_memory::SqliteHistory, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let database = katena_sqlite::Database::open(dir.path().join("db")).unwrap();
     (katena_memory::SqliteHistory::new(database, HistoryOptions::new()).unwrap(), dir)
@@ -111,7 +111,7 @@ async fn sqlite() -> (katena_memory::SqliteHistory, tempfile::TempDir) {
 
 #[cfg(feature = "sqlite")]
 katena_testkit::memory_contract!(summaries_in_sqlite, async {
-    let (history, dir) = sqlite().await;
+    let (history, dir) = sqlite();
     (summary(history), dir)
 });
 
@@ -163,7 +163,7 @@ async fn an_unanswered_call_is_recalled_only_for_its_answer() {
 
 #[tokio::test]
 async fn a_summary_survives_a_restart_and_stands_for_the_older_turns() {
-    let (history, _dir) = files().await;
+    let (history, _dir) = files();
     let model = ScriptedChat::texts(["S1", "S2", "S3"]);
     let memory = SummaryMemory::new(history.clone(), model.clone(), 1).with_compaction(Compaction::Inline);
     for n in 0..4 {
@@ -380,7 +380,7 @@ async fn turns_that_the_store_missed_are_put_in_later() {
 
 #[tokio::test]
 async fn facts_are_kept_corrected_and_recalled_for_what_is_named() {
-    let (history, _dir) = files().await;
+    let (history, _dir) = files();
     let model = ScriptedChat::texts([
         r#"{"entities": [{"name": "Anna", "facts": ["lives in Oslo", "has a cat"]}, {"name": "Bo", "facts": ["is her boss"]}]}"#,
         r#"{"entities": [{"name": "anna", "facts": ["lives in Bergen", "has a cat"], "outdated": ["lives in Oslo"]}, {"name": " ", "facts": ["x"]}]}"#,
