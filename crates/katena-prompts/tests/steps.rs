@@ -5,8 +5,7 @@
 use futures_util::{FutureExt as _, StreamExt as _};
 use katena_core::fake::{EchoChat, ScriptedChat};
 use katena_core::{
-    Chain, ChainExt as _, ChatResponse, ErrorKind, Event, FinishReason, Labels, Message, Part, Role, Run,
-    Streamed, func,
+    Chain, ChainExt as _, ChatResponse, ErrorKind, Event, FinishReason, Message, Part, Role, Streamed, func,
 };
 use katena_prompts::{
     BooleanParser, ChatPrompt, CodeParser, EnumParser, JsonParser, ListParser, LiveExt as _, OutputParser,
@@ -151,6 +150,7 @@ fn errors_and_debug_hold_no_texts() {
 #[cfg(feature = "files")]
 #[test]
 fn a_prompt_files_labels_reach_the_model() {
+    use katena_core::{Labels, Run};
     let text = "---\nname: ask\nversion: 3\noptions: {temperature: 0}\n---\n{{q}}";
     let prompt = katena_prompts::PromptFile::parse(text, &katena_prompts::Partials::new()).unwrap();
     let hash = prompt.hash().to_owned();
