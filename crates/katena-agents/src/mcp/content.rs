@@ -69,12 +69,14 @@ pub(crate) fn from_blocks(blocks: Vec<ContentBlock>, limit: usize) -> Result<Vec
 pub(crate) fn from_result(result: CallToolResult, limit: usize) -> Result<ToolOutput> {
     let mut parts = from_blocks(result.content, limit)?;
     if let Some(value) = result.structured_content {
-        let repeated = parts.iter().any(|part| match part {
-            Part::Text { text } => {
-                serde_json::from_str(text).is_ok_and(|said: serde_json::Value| said == value)
-            }
-            _ => false,
-        });
+        // Some servers put a plain result into an object of the one field `result`.
+        let bare = value.as_object().filter(|o| o.len() == 1).and_then(|o| o.get("result"));
+        let same = |text: &str| {
+            let said = serde_json::from_str::<serde_json::Value>(text).ok();
+            said.as_ref() == Some(&value)
+                || bare.is_some_and(|b| said.as_ref() == Some(b) || b.as_str() == Some(text))
+        };
+        let repeated = parts.iter().any(|part| matches!(part, Part::Text { text } if same(text)));
         if !repeated {
             parts.push(Part::text(value.to_string()));
             check_size(&parts, limit)?;

@@ -35,6 +35,11 @@ fn structured_content_is_kept_once() {
     assert_eq!(only.text(), r#"{"a":1}"#);
     let both = json!({"content": [{"type": "text", "text": "{\"a\": 1}"}], "structuredContent": {"a": 1}});
     assert_eq!(from_result(result(both), 100).unwrap().text(), "{\"a\": 1}");
+    for (text, result) in [("5", json!(5)), ("five", json!("five"))] {
+        let wrapped =
+            json!({"content": [{"type": "text", "text": text}], "structuredContent": {"result": result}});
+        assert_eq!(from_result(self::result(wrapped), 100).unwrap().text(), text);
+    }
     let other = json!({"content": [{"type": "text", "text": "done. "}], "structuredContent": {"a": 1}});
     assert_eq!(from_result(result(other), 100).unwrap().text(), "done. {\"a\":1}");
 }

@@ -35,7 +35,8 @@ async fn hits_are_numbered_and_quoted() {
 
 #[tokio::test]
 async fn keys_go_where_they_belong_and_nowhere_else() {
-    let engines: [(&str, fn(&str) -> Box<dyn SearchEngine>); 4] = [
+    type Make = fn(&str) -> Box<dyn SearchEngine>;
+    let engines: [(&str, Make); 4] = [
         ("authorization: bearer s3cret-key", |b| {
             Box::new(TavilySearch::new("s3cret-key").unwrap().with_base(b).unwrap())
         }),
