@@ -210,7 +210,10 @@ impl ChatPrompt {
     /// # Errors
     /// As [`render`](ChatPrompt::render).
     pub fn request(&self, vars: &Vars) -> Result<ChatRequest> {
-        let mut request = self.base.as_deref().cloned().unwrap_or_default();
+        let Some(base) = &self.base else {
+            return Ok(ChatRequest::new(self.render(vars)?));
+        };
+        let mut request = ChatRequest::clone(base);
         request.messages.reserve_exact(self.items.len());
         self.render_into(vars, &mut request.messages)?;
         Ok(request)
