@@ -26,7 +26,7 @@ fn spec() -> ApiSpec {
             "/deep": {"get": {"parameters": [{"name": "filter", "in": "query", "required": true, "style": "deepObject", "schema": {"type": "object"}}]}},
             "/lost/{x}": {"get": {}},
             "/../admin": {"get": {}},
-            "/users": {"get": {"operationId": "getUser"}},
+            "/zusers": {"get": {"operationId": "getUser"}},
         },
         "components": {
             "parameters": {"Id": {"name": "id", "in": "path", "required": true, "schema": {"$ref": "#/components/schemas/Id"}}},

@@ -88,7 +88,7 @@ fn expressions_have_their_values() {
         ("(1", "error: a closing parenthesis was expected"),
         ("1)", "error: an operator was expected"),
         ("sin", "error: there is no constant of this name"),
-        ("sin()", "error: there is no function of this name"),
+        ("sin()", "error: the function takes another number of arguments"),
         ("sin(1, 2)", "error: the function takes another number of arguments"),
         ("min()", "error: the function takes another number of arguments"),
         ("eval(1)", "error: there is no function of this name"),

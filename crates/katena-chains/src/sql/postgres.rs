@@ -7,8 +7,8 @@ use futures_util::StreamExt as _;
 use katena_core::{Error, ErrorKind, Result, Run};
 use katena_postgres::tokio_postgres::error::SqlState;
 use katena_postgres::tokio_postgres::types::Type;
-use katena_postgres::tokio_postgres::{self, CancelToken, NoTls};
-use katena_postgres::{Pool, error};
+use katena_postgres::tokio_postgres::{self, NoTls};
+use katena_postgres::{Lent, Pool, error};
 use serde_json::Value;
 
 use super::guard::{GuardedSql, SqlDialect, TableName};
@@ -45,14 +45,23 @@ impl fmt::Debug for PgDatabase {
     }
 }
 
-/// Asks the server to stop the statement, unless it was done.
-struct CancelOnDrop(Option<CancelToken>);
+/// A connection whose statement is stopped when the caller goes away. It is lent again only after the server has heard of
+/// it: a late cancel would stop somebody else's statement.
+struct Held {
+    lent: Option<Lent>,
+    running: bool,
+}
 
-impl Drop for CancelOnDrop {
+impl Drop for Held {
     fn drop(&mut self) {
-        if let (Some(token), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
-            // Its outcome changes nothing: without it the statement ends at its timeout.
-            runtime.spawn(async move { drop(token.cancel_query(NoTls).await) });
+        let Some(lent) = self.lent.take().filter(|_| self.running) else { return };
+        let token = lent.cancel_token();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // Its outcome changes nothing: without it the statement ends at its timeout.
+                drop(token.cancel_query(NoTls).await);
+                drop(lent);
+            });
         }
     }
 }
@@ -78,8 +87,17 @@ impl PgDatabase {
     }
 
     async fn read(&self, sql: &GuardedSql, limits: &SqlLimits, run: &Run) -> Result<Rows> {
-        let mut lent = self.pool.get().await?;
-        let mut cancel = CancelOnDrop(Some(lent.cancel_token()));
+        let mut held = Held { lent: Some(self.pool.get().await?), running: true };
+        let result = match held.lent.as_mut() {
+            Some(lent) => Self::read_on(lent, sql, limits, run).await,
+            None => Err(Error::unexpected("the connection is gone")),
+        };
+        // Done, well or not: there is nothing to stop.
+        held.running = false;
+        result
+    }
+
+    async fn read_on(lent: &mut Lent, sql: &GuardedSql, limits: &SqlLimits, run: &Run) -> Result<Rows> {
         // Dropped without a commit it is rolled back, in whatever state the connection is.
         let transaction = lent.build_transaction().read_only(true).start().await.map_err(|e| failed(&e))?;
         let left = run.context().deadline.map_or(limits.timeout, |d| {
@@ -120,7 +138,6 @@ impl PgDatabase {
             }
         }
         transaction.rollback().await.map_err(|e| failed(&e))?;
-        cancel.0 = None;
         Ok(collector.finish())
     }
 }
