@@ -16,7 +16,8 @@ fn names(folder: &Path, into: &mut BTreeSet<String>) {
             for line in text.lines().map(str::trim_start) {
                 for word in ["struct", "enum", "trait", "type", "fn", "macro_rules!", "const", "mod"] {
                     let Some((_, rest)) = line.split_once(&format!("{word} ")) else { continue };
-                    let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    let name: String =
+                        rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                     into.insert(name);
                 }
                 // Enum variants, one a line.
@@ -33,7 +34,8 @@ fn names(folder: &Path, into: &mut BTreeSet<String>) {
 fn named(line: &str) -> Vec<String> {
     let last = line.trim_end().trim_end_matches('|').rsplit('|').next().unwrap_or_default();
     let quoted = last.split('`').skip(1).step_by(2);
-    let whole = quoted.filter(|q| !q.is_empty() && q.chars().all(|c| c.is_alphanumeric() || "_:!#[]".contains(c)));
+    let whole =
+        quoted.filter(|q| !q.is_empty() && q.chars().all(|c| c.is_alphanumeric() || "_:!#[]".contains(c)));
     whole.flat_map(|q| q.split("::").map(|p| p.trim_matches(['!', '#', '[', ']']).to_owned())).collect()
 }
 

@@ -10,8 +10,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 use katena_agents::Agent;
 use katena_core::{
-    ChainExt, ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason, FnTool, Message,
-    ModelInfo, Part, Result, Role, Run, ToolCall, Usage,
+    ChainExt, ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason,
+    FnTool, Message, ModelInfo, Part, Result, Role, Run, ToolCall, Usage,
 };
 use tokio::sync::Semaphore;
 
@@ -27,7 +27,10 @@ impl Caller {
         let done = request.messages.iter().filter(|m| m.role == Role::Tool).count();
         let response = if done < CALLS {
             let call = ToolCall::new(format!("call-{done}"), "look_up", format!(r#"{{"number":{done}}}"#));
-            ChatResponse::new(Message::new(Role::Assistant, vec![Part::ToolCall(call)]), FinishReason::ToolCalls)
+            ChatResponse::new(
+                Message::new(Role::Assistant, vec![Part::ToolCall(call)]),
+                FinishReason::ToolCalls,
+            )
         } else {
             ChatResponse::new(Message::assistant("All three were looked up."), FinishReason::Stop)
         };
@@ -63,14 +66,20 @@ struct Gate {
 }
 
 fn agent(gate: Arc<Gate>) -> Arc<Agent> {
-    let tool = FnTool::with_state("look_up", "Looks a number up.", gate, async |gate: Arc<Gate>, args: Args, _run: Run| {
-        if args.number + 1 == CALLS as u64 {
-            gate.arrived.add_permits(1);
-            drop(gate.open.acquire().await);
-        }
-        Ok(format!("Number {} is fine.", args.number))
-    });
-    let model = Caller(ModelInfo::new("bench", "caller").with_capabilities(ChatCapabilities::none().with_tools()));
+    let tool = FnTool::with_state(
+        "look_up",
+        "Looks a number up.",
+        gate,
+        async |gate: Arc<Gate>, args: Args, _run: Run| {
+            if args.number + 1 == CALLS as u64 {
+                gate.arrived.add_permits(1);
+                drop(gate.open.acquire().await);
+            }
+            Ok(format!("Number {} is fine.", args.number))
+        },
+    );
+    let model =
+        Caller(ModelInfo::new("bench", "caller").with_capabilities(ChatCapabilities::none().with_tools()));
     Arc::new(Agent::new(model).with_instructions("Look three numbers up.").with_tool(tool))
 }
 
@@ -86,7 +95,9 @@ async fn start(open: usize) -> (Arc<Gate>, Vec<tokio::task::JoinHandle<Result<us
     let agent = agent(gate.clone());
     let runs = (0..RUNS).map(|n| {
         let agent = agent.clone();
-        tokio::spawn(async move { Ok(agent.run(format!("Look up what belongs to {n}.")).await?.messages.len()) })
+        tokio::spawn(
+            async move { Ok(agent.run(format!("Look up what belongs to {n}.")).await?.messages.len()) },
+        )
     });
     (gate, runs.collect())
 }

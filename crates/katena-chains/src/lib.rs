@@ -30,12 +30,12 @@ pub use conversation::{
 pub use critique::{Critique, CritiqueRevise, Draft, Principle, Revised};
 pub use extract::{Extract, ExtractAll, Extracted, ExtractedItem, FailedPiece, Tag};
 pub use llm::{LlmChain, LlmJson};
+pub use math::{MathAnswer, MathChain, Number, evaluate};
+pub use moderation::{Moderate, Moderated, ModeratedSides, OnFlagged};
 pub use qa::{
     Answer, AnswerKind, Citation, CitationOrigin, GeneratedQuestion, HydeEmbedder, HydeQuery, HydeRetriever,
     MultiQueryRetriever, Passage, Question, QuestionGenerator, RetrievalQa,
 };
 pub use router::{EmbeddingRouter, EmbeddingRouterBuilder, ModelRouter};
-pub use math::{MathAnswer, MathChain, Number, evaluate};
-pub use moderation::{Moderate, Moderated, ModeratedSides, OnFlagged};
 pub use translate::{MissingTerm, Translate, Translation, TranslationInput};
 pub use triples::{Evidence, KnowledgeTriples, Triple, Triples};

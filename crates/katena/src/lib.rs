@@ -40,10 +40,10 @@ pub use katena_vectorstores as vectorstores;
 /// What most programs name: the traits with their conveniences, the common data, and the components of the chosen features.
 pub mod prelude {
     pub use katena_core::{
-        Backoff, Chain, ChainExt, ChatHistory, ChatModel, ChatModelExt, ChatRequest, ChatResponse, Context, Document,
-        DocumentLoader, Embedder, EmbedderExt, Error, ErrorKind, Event, Filter, FnTool, Graph, Labels, Memory, Message,
-        Part, Query, Result, Retriever, RetrieverExt, Role, Run, Source, Streamed, TextSplitter, Tool,
-        VectorStore, VectorStoreExt, func, parallel,
+        Backoff, Chain, ChainExt, ChatHistory, ChatModel, ChatModelExt, ChatRequest, ChatResponse, Context,
+        Document, DocumentLoader, Embedder, EmbedderExt, Error, ErrorKind, Event, Filter, FnTool, Graph,
+        Labels, Memory, Message, Part, Query, Result, Retriever, RetrieverExt, Role, Run, Source, Streamed,
+        TextSplitter, Tool, VectorStore, VectorStoreExt, func, parallel,
     };
 
     #[cfg(feature = "agents")]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use common::{Shelf, brief, chat, documents, embedder, told};
 use katena_chains::{
-    CondenseQuestion, Conversation, ConversationalRetrievalQa, DocumentQuestion, EmbeddingRouter, FollowUp, HydeRetriever,
-    LlmChain, MapReduceDocuments, MapRerankDocuments, ModelRouter, MultiQueryRetriever, QuestionGenerator,
-    RefineDocuments, RetrievalQa, StuffDocuments,
+    CondenseQuestion, Conversation, ConversationalRetrievalQa, DocumentQuestion, EmbeddingRouter, FollowUp,
+    HydeRetriever, LlmChain, MapReduceDocuments, MapRerankDocuments, ModelRouter, MultiQueryRetriever,
+    QuestionGenerator, RefineDocuments, RetrievalQa, StuffDocuments,
 };
 use katena_core::{ChainExt, ErrorKind, Message, Query, Result, Retriever as _, Role, func};
 use katena_memory::{BufferMemory, SqliteHistory};
@@ -81,8 +81,10 @@ async fn condense() {
 async fn documents_stuffed_refined_and_reduced() {
     let Some(model) = chat() else { return };
     let model = Arc::new(model);
-    let stuffed = told(StuffDocuments::summary(model.clone()).with_request(brief(24)), documents()).await.unwrap();
-    let refined = told(RefineDocuments::summary(model.clone()).with_request(brief(24)), documents()).await.unwrap();
+    let stuffed =
+        told(StuffDocuments::summary(model.clone()).with_request(brief(24)), documents()).await.unwrap();
+    let refined =
+        told(RefineDocuments::summary(model.clone()).with_request(brief(24)), documents()).await.unwrap();
     let chain = MapReduceDocuments::summary(model).with_request(brief(24)).with_concurrency(2);
     let reduced = told(chain, documents()).await.unwrap();
     for text in [&stuffed.output.text, &refined.output.text, &reduced.output.text] {

