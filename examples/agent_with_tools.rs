@@ -79,7 +79,7 @@ async fn main() -> Result<()> {
             Streamed::Event(event) => match event.event {
                 Event::Model(ChatEvent::Start { part, kind: katena::PartKind::Text, .. }) => text.push(part),
                 Event::Model(ChatEvent::Delta { part, text: piece }) if text.contains(&part) => {
-                    print!("{piece}")
+                    print!("{piece}");
                 }
                 Event::Model(ChatEvent::Finished(_)) => {
                     text.clear();
