@@ -36,9 +36,9 @@ async fn server() -> Result<McpServer> {
         .with_chain("greet", "Greets somebody.", greet))
 }
 
-fn asks(id: &str, tool: &str, arguments: &str) -> Result<ChatResponse> {
+fn asks(id: &str, tool: &str, arguments: &str) -> ChatResponse {
     let call = Part::ToolCall(ToolCall::new(id, tool, arguments));
-    Ok(ChatResponse::new(Message::new(Role::Assistant, vec![call]), FinishReason::ToolCalls))
+    ChatResponse::new(Message::new(Role::Assistant, vec![call]), FinishReason::ToolCalls)
 }
 
 #[tokio::main]
@@ -59,8 +59,12 @@ async fn main() -> Result<()> {
 
     // A model that looks it up, converts it and answers.
     let model = ScriptedChat::new([
-        asks("1", "office__search_handbook", r#"{"query": "paid leave of full-time employees", "top_k": 1}"#),
-        asks("2", "office__weeks", r#"{"days": 20}"#),
+        Ok(asks(
+            "1",
+            "office__search_handbook",
+            r#"{"query": "paid leave of full-time employees", "top_k": 1}"#,
+        )),
+        Ok(asks("2", "office__weeks", r#"{"days": 20}"#)),
         Ok(ChatResponse::new(Message::assistant("Twenty days [1]: four weeks."), FinishReason::Stop)),
     ]);
     let run = Run::new();

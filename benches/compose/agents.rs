@@ -90,7 +90,7 @@ fn resident() -> usize {
 }
 
 /// Starts all runs; `open` runs do not wait at the gate.
-async fn start(open: usize) -> (Arc<Gate>, Vec<tokio::task::JoinHandle<Result<usize>>>) {
+fn start(open: usize) -> (Arc<Gate>, Vec<tokio::task::JoinHandle<Result<usize>>>) {
     let gate = Arc::new(Gate { arrived: Semaphore::new(0), open: Semaphore::new(open) });
     let agent = agent(gate.clone());
     let runs = (0..RUNS).map(|n| {
@@ -107,7 +107,7 @@ async fn main() -> Result<()> {
     let mut rates = Vec::new();
     for _ in 0..5 {
         let begin = Instant::now();
-        let (_gate, runs) = start(RUNS).await;
+        let (_gate, runs) = start(RUNS);
         for run in runs {
             assert!(run.await.unwrap()? > CALLS, "a run lost messages");
         }
@@ -115,7 +115,7 @@ async fn main() -> Result<()> {
     }
     rates.sort_by(f64::total_cmp);
     let before = resident();
-    let (gate, runs) = start(0).await;
+    let (gate, runs) = start(0);
     drop(gate.arrived.acquire_many(RUNS as u32).await);
     let during = resident();
     gate.open.add_permits(RUNS);

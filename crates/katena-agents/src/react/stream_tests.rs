@@ -12,7 +12,7 @@ fn split(text: &str, size: usize) -> (Vec<String>, String) {
         match event {
             Event::Text(piece) => answer.push_str(&piece),
             Event::Custom { name, value } if name == "thought" => {
-                thoughts.push(value.as_str().unwrap_or_default().to_owned())
+                thoughts.push(value.as_str().unwrap_or_default().to_owned());
             }
             other => panic!("{other:?}"),
         }

@@ -103,7 +103,7 @@ impl fmt::Display for TableName {
 /// use katena_chains::sql::{SqlDialect, SqlGuard};
 /// let guard = SqlGuard::new(SqlDialect::Postgres, ["orders", "sales.customers"]).with_max_rows(10);
 /// let sql = guard.check("select id from Orders -- all of them")?;
-/// assert_eq!(sql.as_str(), "SELECT id FROM public.orders LIMIT 11");
+/// assert_eq!(sql.as_str(), "SELECT id FROM public.Orders LIMIT 11");
 /// assert!(guard.check("DROP TABLE orders").is_err());
 /// assert!(guard.check("SELECT pg_read_file('/etc/passwd')").is_err());
 /// assert!(guard.check("SELECT * FROM secrets, (WITH secrets AS (SELECT 1) SELECT 1) x").is_err());
