@@ -5,6 +5,7 @@ use katena_core::{Error, FinishReason, Result};
 use crate::llm::ask::Said;
 
 /// `text` between `<tag>` and `</tag>`; a tag of that name within it is made unusable.
+#[cfg(any(feature = "sql", feature = "api"))]
 pub(crate) fn quoted(tag: &str, text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + 2 * tag.len() + 8);
     safe.extend(["<", tag, ">\n"]);

@@ -133,6 +133,7 @@ fn cell(value: &Value) -> String {
 }
 
 /// Collects rows within limits.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 #[derive(Debug)]
 pub(super) struct Collector {
     rows: Rows,
@@ -141,6 +142,7 @@ pub(super) struct Collector {
     limits: SqlLimits,
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl Collector {
     pub(super) fn new(columns: Vec<String>, sql: &GuardedSql, limits: SqlLimits) -> Self {
         let rows = Rows { columns, ..Rows::default() };
