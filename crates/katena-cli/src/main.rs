@@ -44,8 +44,8 @@ fn main() -> ExitCode {
         Command::Prompt(a) => matches!(a.what, PromptCommand::Check { json: true, .. }),
         _ => false,
     };
-    match start(cli.command) {
-        Ok(exit) => exit.into(),
+    let exit = match start(cli.command) {
+        Ok(exit) => exit,
         Err(failure) => {
             if !failure.message.is_empty() {
                 eprintln!("katena: {failure}");
@@ -54,9 +54,12 @@ fn main() -> ExitCode {
                 let error = json!({"error": {"message": failure.message, "exit_code": failure.exit.code()}});
                 let _ = output::print_json(&error);
             }
-            failure.exit.into()
+            failure.exit
         }
-    }
+    };
+    // The engine's thread may still be putting its model away: leaving without tearing C++'s statics down under it is safe.
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+    signal_hook::low_level::exit(exit.code().into())
 }
 
 /// Runs a command to its end, or until Ctrl-C.
