@@ -8,6 +8,7 @@ mod approval;
 pub mod mcp;
 mod plan;
 mod prompt;
+mod quote;
 mod react;
 mod team;
 pub mod tools;

@@ -375,9 +375,8 @@ async fn a_supervisor_keeps_its_limits() {
     let output = Supervisor::new(boss).with_worker("w", "Works.", workers()).run("go").await.unwrap();
     assert_eq!((output.finish, output.text().as_str()), (Finish::Repetition, "Enough."));
     let boss = ScriptedChat::texts([same(), "Enough."]);
-    let limits = Limits::default().with_steps(1);
     let output =
-        Supervisor::new(boss).with_worker("w", "W.", workers()).with_limits(limits).run("go").await.unwrap();
+        Supervisor::new(boss).with_worker("w", "W.", workers()).with_steps(1).run("go").await.unwrap();
     assert_eq!((output.finish, output.text().as_str()), (Finish::StepLimit, "Enough."));
 }
 
@@ -403,8 +402,7 @@ async fn a_plan_is_done_step_by_step_and_made_anew() {
 #[tokio::test]
 async fn a_plan_keeps_its_limits_and_an_empty_one_is_an_error() {
     let planner = ScriptedChat::texts([r#"{"steps":["one","two"]}"#, r#"{"steps":["two"]}"#, "Half of it."]);
-    let plan = PlanExecute::new(planner, Agent::new(script([text("r")])))
-        .with_limits(Limits::default().with_steps(1));
+    let plan = PlanExecute::new(planner, Agent::new(script([text("r")]))).with_steps(1);
     let output = plan.run("go").await.unwrap();
     assert_eq!((output.finish, output.text().as_str()), (Finish::StepLimit, "Half of it."));
     let plan = PlanExecute::new(ScriptedChat::texts([r#"{"steps":[]}"#]), Agent::new(script([])));

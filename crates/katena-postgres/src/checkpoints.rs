@@ -4,16 +4,32 @@ use std::borrow::Cow;
 use std::fmt;
 
 use async_trait::async_trait;
-use katena_core::{Checkpoint, CheckpointInfo, CheckpointStore, EffectKey, Error, ErrorKind, Result};
+use katena_core::{Checkpoint, CheckpointInfo, CheckpointStore, EffectKey, Error, Result};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::pool::{Pool, error};
+use crate::schema::Schema;
 
-/// What is written into the database; a newer one is refused.
-const VERSION: i32 = 1;
-/// Creations wait for each other under this advisory lock ("katena").
-const LOCK: i64 = 0x6b61_7465_6e61;
+const TABLES: Schema = Schema::new("katena_checkpoint_tables", 1);
+/// The "C" collation compares bytes, as Rust does.
+const CREATE: &str = r#"CREATE TABLE IF NOT EXISTS katena_checkpoints (
+    thread text COLLATE "C" NOT NULL,
+    step bigint NOT NULL,
+    owner bigint NOT NULL,
+    info text NOT NULL,
+    body text NOT NULL,
+    PRIMARY KEY (thread, step)
+);
+CREATE TABLE IF NOT EXISTS katena_effects (
+    thread text COLLATE "C" NOT NULL,
+    place text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    result text NOT NULL,
+    PRIMARY KEY (thread, place, name)
+);"#;
+/// There is one set of them.
+const NAME: &str = "checkpoints";
 
 /// Checkpoints in the tables `katena_checkpoints` and `katena_effects` of a database, for graphs that any of several
 /// machines go on with.
@@ -63,60 +79,13 @@ impl PgCheckpoints {
     /// Those of the connection; `PermissionDenied` if the tables are missing and may not be made; `Unsupported` if a newer
     /// version made them.
     pub async fn new(pool: Pool) -> Result<Self> {
-        let this = Self { pool };
-        if !this.is_current().await? {
-            this.create().await?;
+        let mut client = pool.get().await?;
+        if let Some(tx) = TABLES.begin(&mut client, NAME).await? {
+            tx.batch_execute(CREATE).await.map_err(|e| error(&e))?;
+            TABLES.finish(tx, NAME).await?;
         }
-        Ok(this)
-    }
-
-    /// Needs no rights but reading.
-    async fn is_current(&self) -> Result<bool> {
-        let exists = "SELECT to_regclass('katena_checkpoints_version') IS NOT NULL";
-        if !self.query(exists, &[]).await?.first().is_some_and(|r| r.get::<_, bool>(0)) {
-            return Ok(false);
-        }
-        let rows = self.query("SELECT version FROM katena_checkpoints_version", &[]).await?;
-        match rows.first().map(|r| r.get::<_, i32>(0)) {
-            Some(version) if version > VERSION => {
-                let message = format!(
-                    "a newer Katena made the tables of checkpoints (version {version}, known {VERSION})"
-                );
-                Err(Error::new(ErrorKind::Unsupported, message).with_vendor("postgres"))
-            }
-            version => Ok(version == Some(VERSION)),
-        }
-    }
-
-    async fn create(&self) -> Result<()> {
-        let mut client = self.pool.get().await?;
-        let tx = client.transaction().await.map_err(|e| error(&e))?;
-        // The "C" collation compares bytes, as Rust does.
-        let sql = format!(
-            r#"SELECT pg_advisory_xact_lock({LOCK});
-            CREATE TABLE IF NOT EXISTS katena_checkpoints_version (
-                one boolean PRIMARY KEY DEFAULT true CHECK (one),
-                version int NOT NULL
-            );
-            CREATE TABLE IF NOT EXISTS katena_checkpoints (
-                thread text COLLATE "C" NOT NULL,
-                step bigint NOT NULL,
-                owner bigint NOT NULL,
-                info text NOT NULL,
-                body text NOT NULL,
-                PRIMARY KEY (thread, step)
-            );
-            CREATE TABLE IF NOT EXISTS katena_effects (
-                thread text COLLATE "C" NOT NULL,
-                place text COLLATE "C" NOT NULL,
-                name text COLLATE "C" NOT NULL,
-                result text NOT NULL,
-                PRIMARY KEY (thread, place, name)
-            );
-            INSERT INTO katena_checkpoints_version (version) VALUES ({VERSION}) ON CONFLICT DO NOTHING;"#
-        );
-        tx.batch_execute(&sql).await.map_err(|e| error(&e))?;
-        tx.commit().await.map_err(|e| error(&e))
+        drop(client);
+        Ok(Self { pool })
     }
 
     async fn query(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>> {

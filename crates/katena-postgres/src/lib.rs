@@ -16,7 +16,9 @@
 
 mod checkpoints;
 mod pool;
+mod schema;
 
 pub use checkpoints::PgCheckpoints;
 pub use pool::{Lent, Pool, error};
+pub use schema::Schema;
 pub use tokio_postgres;

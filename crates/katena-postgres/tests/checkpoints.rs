@@ -53,7 +53,7 @@ async fn a_newer_version_is_refused() {
     let Some(url) = database().await else { return };
     let pool = Pool::new(&url).unwrap();
     PgCheckpoints::new(pool.clone()).await.unwrap();
-    let newer = "UPDATE katena_checkpoints_version SET version = 2";
+    let newer = "UPDATE katena_checkpoint_tables SET version = 2";
     pool.get().await.unwrap().batch_execute(newer).await.unwrap();
     assert_eq!(PgCheckpoints::new(pool).await.unwrap_err().kind(), ErrorKind::Unsupported);
 }

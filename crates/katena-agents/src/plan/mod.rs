@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use katena_core::{
-    BoxChain, Chain, ChainExt as _, ChatModel, Error, ErrorKind, Event, Memory, Message, Result, Run,
-    extract_in,
+    BoxChain, Chain, ChainExt as _, ChatModel, Error, Event, Memory, Message, Result, Run, extract_in,
 };
 use katena_prompts::{PromptTemplate, Vars};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::agent::{AgentInput, AgentOutput, Finish, Frame, Limits, shorten};
+use crate::agent::{AgentInput, AgentOutput, Finish, Frame};
 use crate::prompt::{PLANNER, paragraph};
-use crate::team::{Talk, quoted, report};
+use crate::quote::quoted;
+use crate::team::{Talk, delegate, leader_options};
 
 #[derive(Deserialize, JsonSchema)]
 struct Plan {
@@ -68,6 +68,8 @@ impl fmt::Debug for PlanExecute {
     }
 }
 
+leader_options!(PlanExecute, "one step of the plan that is done");
+
 impl PlanExecute {
     /// A planner and the agent that does the steps.
     pub fn new(
@@ -84,30 +86,6 @@ impl PlanExecute {
         }
     }
 
-    /// Sets its name.
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Adds to the planner's instructions.
-    pub fn with_instructions(mut self, text: impl Into<String>) -> Self {
-        self.instructions = text.into();
-        self
-    }
-
-    /// Sets the limits; a step is one step of the plan that is done. Of the others, tokens and the bytes of a result count.
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.frame.limits = limits;
-        self
-    }
-
-    /// Sets the memory, as [`Agent::with_memory`](crate::Agent::with_memory).
-    pub fn with_memory(mut self, memory: Arc<dyn Memory>) -> Self {
-        self.frame.memory = Some(memory);
-        self
-    }
-
     /// Sets the words that tell the planner how to plan. The template may use `instructions`.
     ///
     /// # Errors
@@ -121,22 +99,6 @@ impl PlanExecute {
     fn words(&self) -> Result<String> {
         let vars = Vars::new().with("instructions", paragraph(&self.instructions));
         PLANNER.render(self.prompt.as_ref(), &vars)
-    }
-
-    async fn perform(&self, task: String, run: &Run) -> Result<String> {
-        let done = run.step("plan step", async |run: Run| self.executor.call(task.into(), &run).await).await;
-        let mut text = match done {
-            Ok(output) => report(&output),
-            Err(error) => {
-                run.check()?;
-                if error.kind() == ErrorKind::Cancelled {
-                    return Err(error);
-                }
-                format!("[failed: {}: {}]", error.kind(), error.message())
-            }
-        };
-        shorten(&mut text, self.frame.limits.output_bytes);
-        Ok(text)
     }
 }
 
@@ -180,7 +142,10 @@ impl Chain for PlanExecute {
                 return Err(Error::invalid_output("the planner made no plan and gave no answer"));
             }
             let step = steps.remove(0);
-            let result = self.perform(task(&goal, &done, &step), run).await?;
+            let result = {
+                let task = task(&goal, &done, &step).into();
+                delegate(&self.executor, "plan step", task, &self.frame, run).await?
+            };
             talk.steps += 1;
             let _ = writeln!(done, "{step}\n{}", quoted(&result));
             talk.push(Message::assistant(format!("Step: {step}")));

@@ -9,5 +9,4 @@ pub use handover::Team;
 pub use supervisor::Supervisor;
 pub use tool::AgentTool;
 
-pub(crate) use talk::{Talk, quoted};
-pub(crate) use tool::report;
+pub(crate) use talk::{Talk, delegate, leader_options};

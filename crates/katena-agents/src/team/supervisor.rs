@@ -6,18 +6,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use katena_core::{
-    BoxChain, Chain, ChainExt as _, ChatModel, Error, ErrorKind, Event, Memory, Message, Result, Run,
-    extract_in,
+    BoxChain, Chain, ChainExt as _, ChatModel, Error, Event, Memory, Message, Result, Run, extract_in,
 };
 use katena_prompts::{PromptTemplate, Vars};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::talk::{Talk, quoted};
-use super::tool::report;
-use crate::agent::{AgentInput, AgentOutput, Finish, Frame, Limits, fingerprint, shorten};
+use super::talk::{Talk, delegate, leader_options};
+use crate::agent::{AgentInput, AgentOutput, Finish, Frame, fingerprint};
 use crate::prompt::{SUPERVISOR, paragraph};
+use crate::quote::quoted;
 
 #[derive(Deserialize, JsonSchema)]
 struct Route {
@@ -76,6 +75,8 @@ impl fmt::Debug for Supervisor {
     }
 }
 
+leader_options!(Supervisor, "one decision");
+
 impl Supervisor {
     /// A supervisor without workers yet.
     pub fn new(model: impl ChatModel + 'static) -> Self {
@@ -87,18 +88,6 @@ impl Supervisor {
             workers: Arc::default(),
             frame: Frame::default(),
         }
-    }
-
-    /// Sets its name.
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Adds to its instructions.
-    pub fn with_instructions(mut self, text: impl Into<String>) -> Self {
-        self.instructions = text.into();
-        self
     }
 
     /// Adds a worker. The description tells the supervisor what it is for.
@@ -113,15 +102,9 @@ impl Supervisor {
         self
     }
 
-    /// Sets the limits; a step is one decision. Of the others, tokens, repeats and the bytes of a report count.
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.frame.limits = limits;
-        self
-    }
-
-    /// Sets the memory, as [`Agent::with_memory`](crate::Agent::with_memory).
-    pub fn with_memory(mut self, memory: Arc<dyn Memory>) -> Self {
-        self.frame.memory = Some(memory);
+    /// Sets how often in a row the same worker may get the same task (default 2).
+    pub fn with_repeats(mut self, turns: u32) -> Self {
+        self.frame.limits.repeats = turns;
         self
     }
 
@@ -142,23 +125,6 @@ impl Supervisor {
         }
         let vars = Vars::new().with("instructions", paragraph(&self.instructions)).with("workers", workers);
         SUPERVISOR.render(self.prompt.as_ref(), &vars)
-    }
-
-    /// Lets a worker do a task; its error is a report.
-    async fn ask(&self, worker: &Worker, task: &str, run: &Run) -> Result<String> {
-        let done = run.step(&worker.name, async |run: Run| worker.agent.call(task.into(), &run).await).await;
-        let mut text = match done {
-            Ok(output) => report(&output),
-            Err(error) => {
-                run.check()?;
-                if error.kind() == ErrorKind::Cancelled {
-                    return Err(error);
-                }
-                format!("[failed: {}: {}]", error.kind(), error.message())
-            }
-        };
-        shorten(&mut text, self.frame.limits.output_bytes);
-        Ok(text)
     }
 }
 
@@ -209,7 +175,10 @@ impl Chain for Supervisor {
                 Some(worker) => {
                     let value = json!({"worker": name, "task": task});
                     run.emit(Event::Custom { name: "route".to_owned(), value }).await;
-                    self.ask(worker, if task.is_empty() { "Go on." } else { &task }, run).await?
+                    {
+                        let task = if task.is_empty() { "Go on." } else { task.as_str() };
+                        delegate(&worker.agent, &worker.name, task.into(), &self.frame, run).await?
+                    }
                 }
                 None => {
                     let names: Vec<&str> = self.workers.iter().map(|w| w.name.as_str()).collect();

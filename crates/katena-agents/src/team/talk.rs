@@ -1,10 +1,9 @@
 //! The conversation of agents that lead others: recall, new messages, record.
 
-use std::fmt::Write as _;
+use katena_core::{Chain, ChatRequest, Error, ErrorKind, Event, Message, Result, Run, Usage};
 
-use katena_core::{ChatRequest, Error, Event, Message, Result, Run, Usage};
-
-use crate::agent::{AgentInput, AgentOutput, Finish, Frame, recall, record};
+use super::tool::report;
+use crate::agent::{AgentInput, AgentOutput, Finish, Frame, recall, record, shorten};
 
 /// What has been said so far.
 pub(crate) struct Talk<'a> {
@@ -71,11 +70,70 @@ impl<'a> Talk<'a> {
     }
 }
 
-/// Text from outside, each line marked, so that none of it stands where the program's own words stand.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    for line in text.lines() {
-        let _ = writeln!(out, "> {line}");
-    }
-    out
+/// Lets an agent do a task, in a step of that name. What it says is a report, and so is its error; only the end of the whole
+/// run is an error here.
+pub(crate) async fn delegate(
+    agent: &dyn Chain<Input = AgentInput, Output = AgentOutput>,
+    step: &str,
+    task: AgentInput,
+    frame: &Frame,
+    run: &Run,
+) -> Result<String> {
+    let done = run.step(step, async |run: Run| agent.call(task, &run).await).await;
+    let mut text = match done {
+        Ok(output) => report(&output),
+        Err(error) => {
+            run.check()?;
+            if error.kind() == ErrorKind::Cancelled {
+                return Err(error);
+            }
+            format!("[failed: {}: {}]", error.kind(), error.message())
+        }
+    };
+    shorten(&mut text, frame.limits.output_bytes);
+    Ok(text)
 }
+
+/// The setters that every leader of agents has. A step is what `$step` says.
+macro_rules! leader_options {
+    ($leader:ident, $step:literal) => {
+        impl $leader {
+            /// Sets its name.
+            pub fn with_name(mut self, name: impl Into<String>) -> Self {
+                self.name = name.into();
+                self
+            }
+
+            /// Adds to its instructions.
+            pub fn with_instructions(mut self, text: impl Into<String>) -> Self {
+                self.instructions = text.into();
+                self
+            }
+
+            #[doc = concat!("Sets the most steps, 1 and up (default 20); a step is ", $step, ".")]
+            pub fn with_steps(mut self, steps: u32) -> Self {
+                self.frame.limits.steps = steps;
+                self
+            }
+
+            /// Sets the most tokens of the whole run, the other agents' included; none by default.
+            pub fn with_tokens(mut self, tokens: u64) -> Self {
+                self.frame.limits.tokens = Some(tokens);
+                self
+            }
+
+            /// Sets the most bytes of one report that are read (default 64 KiB).
+            pub fn with_output_bytes(mut self, bytes: usize) -> Self {
+                self.frame.limits.output_bytes = bytes;
+                self
+            }
+
+            /// Sets the memory, as [`Agent::with_memory`](crate::Agent::with_memory).
+            pub fn with_memory(mut self, memory: Arc<dyn Memory>) -> Self {
+                self.frame.memory = Some(memory);
+                self
+            }
+        }
+    };
+}
+pub(crate) use leader_options;

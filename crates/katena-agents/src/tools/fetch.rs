@@ -8,7 +8,7 @@ use katena_http::guard::{Fetched, OutboundGuard};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::quote;
+use crate::quote;
 
 /// What a model can read besides texts.
 const KINDS: [&str; 8] = [

@@ -10,7 +10,7 @@ use katena_core::{Error, ErrorKind, Result, Run, Tool, ToolCall, ToolOutput, Too
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::quote;
+use crate::quote;
 
 /// Reads texts and lists folders below one folder, and nothing outside of it: no `..`, no absolute paths, no link that leads
 /// out, even one that is put in place meanwhile. Hidden files are left out unless allowed.

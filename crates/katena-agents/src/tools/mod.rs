@@ -22,7 +22,6 @@ mod fetch;
 mod file;
 #[cfg(feature = "http")]
 mod page;
-mod quote;
 mod retriever;
 #[cfg(feature = "http")]
 mod search;

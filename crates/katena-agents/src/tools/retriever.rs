@@ -10,7 +10,7 @@ use katena_core::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::quote;
+use crate::quote;
 
 /// Passages from a retriever, numbered, each with its source and quoted.
 ///

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::quote;
+use crate::quote;
 
 /// Lets a model look at a database: which tables there are, their columns, and statements that only read.
 ///

@@ -14,7 +14,7 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::Thread;
+use std::thread::{JoinHandle, Thread};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -74,13 +74,33 @@ struct Inner {
     context_tokens: usize,
     /// Taken when dropped.
     jobs: Option<mpsc::Sender<Job>>,
-    thread: Thread,
+    thread: Option<JoinHandle<()>>,
+    /// Held by each answer under way.
+    answers: Arc<()>,
+}
+
+impl Inner {
+    fn thread(&self) -> Result<&Thread> {
+        self.thread.as_ref().map(JoinHandle::thread).ok_or_else(ended)
+    }
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Unavailable, "the model's thread has ended")
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.jobs = None;
-        self.thread.unpark();
+        let Some(thread) = self.thread.take() else { return };
+        thread.thread().unpark();
+        // The model is put away when this returns, one step of the computation later at most: a program that ends now must
+        // not tear C++'s statics down under a thread that still uses them. An answer that is still being read keeps the
+        // thread at work, and may be read by this very thread: then nothing waits.
+        if Arc::strong_count(&self.answers) == 1 && thread.thread().id() != std::thread::current().id() {
+            // A panic of the thread has shown in its answers.
+            drop(thread.join());
+        }
     }
 }
 
@@ -140,7 +160,8 @@ impl LlamaChat {
             defaults: Defaults::of(&header),
             context_tokens: handle.context_tokens,
             jobs: Some(handle.jobs),
-            thread: handle.thread,
+            thread: Some(handle.thread),
+            answers: Arc::default(),
         })))
     }
 
@@ -164,12 +185,12 @@ impl LlamaChat {
         let prompt = self.0.prompter.prompt(request, &plan, self.0.context_tokens)?;
         let (events, receiver) = mpsc::channel(EVENTS);
         let job = Job { prompt, plan, context: request.context.clone(), events };
-        let ended = || Error::new(ErrorKind::Unavailable, "the model's thread has ended");
+        let thread = self.0.thread()?;
         let jobs = self.0.jobs.as_ref().ok_or_else(ended)?;
         let send = async { jobs.send(job).await.map_err(|_| ended()) };
         request.context.cancel.guard(send).await?;
-        self.0.thread.unpark();
-        Ok(Events::new(receiver, self.0.thread.clone(), &request.context))
+        thread.unpark();
+        Ok(Events::new(receiver, thread.clone(), self.0.answers.clone(), &request.context))
     }
 }
 
@@ -200,7 +221,7 @@ impl ChatModel for LlamaChat {
                 return Ok(*response);
             }
         }
-        Err(Error::new(ErrorKind::Unavailable, "the model's thread has ended"))
+        Err(ended())
     }
 
     async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {

@@ -1,6 +1,7 @@
 //! The caller's end of an answer.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::thread::Thread;
 
@@ -12,6 +13,8 @@ use tokio::sync::mpsc;
 pub(super) struct Events {
     receiver: mpsc::Receiver<Result<ChatEvent>>,
     thread: Thread,
+    /// Says that an answer is under way.
+    _answer: Arc<()>,
     cancelled: Cancelled,
     done: bool,
 }
@@ -20,9 +23,10 @@ impl Events {
     pub(super) fn new(
         receiver: mpsc::Receiver<Result<ChatEvent>>,
         thread: Thread,
+        answer: Arc<()>,
         context: &Context,
     ) -> Self {
-        Self { receiver, thread, cancelled: context.cancel.cancelled(), done: false }
+        Self { receiver, thread, _answer: answer, cancelled: context.cancel.cancelled(), done: false }
     }
 
     fn end(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, mpsc as std_mpsc};
-use std::thread::Thread;
+use std::thread::JoinHandle;
 
 use katena_core::{Error, FinishReason, Result, TokenLogprob};
 use llama_cpp_2::model::LlamaModel;
@@ -18,7 +18,7 @@ const MAX_PENDING: usize = 64;
 /// The way to the thread.
 pub(super) struct Handle {
     pub(super) jobs: mpsc::Sender<Job>,
-    pub(super) thread: Thread,
+    pub(super) thread: JoinHandle<()>,
     /// Tokens that a slot really holds.
     pub(super) context_tokens: usize,
 }
@@ -43,7 +43,7 @@ pub(super) fn start(model: Arc<LlamaModel>, shape: Shape, name: String, queue: u
     })?;
     let context_tokens =
         made.recv().map_err(|_| Error::unexpected("the model's thread died at its start"))??;
-    Ok(Handle { jobs, thread: thread.thread().clone(), context_tokens })
+    Ok(Handle { jobs, thread, context_tokens })
 }
 
 /// Decides what is computed next. Each slot has a sequence of the context; all slots share each batch.

@@ -11,14 +11,14 @@ use async_trait::async_trait;
 use katena_core::{
     EmbedRequest, EmbedResponse, Embedder, EmbedderInfo, Error, ErrorKind, Result, Tokenizer, Usage,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::engine::{MAX_BATCH, Purpose, Shape, load_model, model_name};
 use crate::gguf::{Header, Keep};
 use crate::memory;
 use crate::options::{EmbedderOptions, Pooling};
 use encode::Encoder;
-use worker::Job;
+use worker::{Handle, Job};
 
 /// The key under which [`crate::convert`] stores the most tokens of one text, marks included.
 pub(crate) const MAX_TOKENS_KEY: &str = "katena.embedding.max_tokens";
@@ -47,7 +47,7 @@ const BATCH_TEXTS: u32 = 8;
 pub struct LlamaEmbedder {
     info: Arc<EmbedderInfo>,
     tokenizer: Arc<dyn Tokenizer>,
-    jobs: mpsc::Sender<Job>,
+    thread: Arc<Handle>,
 }
 
 impl fmt::Debug for LlamaEmbedder {
@@ -99,8 +99,8 @@ impl LlamaEmbedder {
             threads: options.threads,
             purpose: Purpose::Embed(Some(pooling)),
         };
-        let jobs = worker::start(model, shape, encoder, options.queue.max(1)).map_err(named)?;
-        Ok(Self { info: Arc::new(info), tokenizer, jobs })
+        let thread = worker::start(model, shape, encoder, options.queue.max(1)).map_err(named)?;
+        Ok(Self { info: Arc::new(info), tokenizer, thread: Arc::new(thread) })
     }
 }
 
@@ -164,7 +164,8 @@ impl Embedder for LlamaEmbedder {
         let job =
             Job { texts: request.texts.clone(), role: request.role, context: request.context.clone(), reply };
         let call = async {
-            self.jobs.send(job).await.map_err(|_| ended())?;
+            let jobs = self.thread.jobs.as_ref().ok_or_else(ended)?;
+            jobs.send(job).await.map_err(|_| ended())?;
             answer.await.map_err(|_| ended())?
         };
         let (vectors, tokens) = request.context.cancel.guard(call).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread::JoinHandle;
 
 use katena_core::{Context, EmbedRole, Error, Result};
 use llama_cpp_2::model::LlamaModel;
@@ -23,6 +24,24 @@ pub(super) struct Job {
     pub(super) role: EmbedRole,
     pub(super) context: Context,
     pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// The way to the thread. Dropping it waits until the model is put away, one batch later at most: a program that ends now
+/// must not tear C++'s statics down under a thread that still uses them.
+pub(super) struct Handle {
+    /// Taken when dropped.
+    pub(super) jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take().filter(|t| t.thread().id() != std::thread::current().id()) {
+            // A panic of the thread has shown in its answers.
+            drop(thread.join());
+        }
+    }
 }
 
 /// A request in work.
@@ -97,15 +116,10 @@ fn normalized(vector: &[f32]) -> Result<Vec<f32>> {
 }
 
 /// Starts the thread; returns once its context is made.
-pub(super) fn start(
-    model: Arc<LlamaModel>,
-    shape: Shape,
-    encoder: Encoder,
-    queue: usize,
-) -> Result<mpsc::Sender<Job>> {
+pub(super) fn start(model: Arc<LlamaModel>, shape: Shape, encoder: Encoder, queue: usize) -> Result<Handle> {
     let (jobs, receiver) = mpsc::channel(queue);
     let (ready, made) = std_mpsc::sync_channel(1);
-    std::thread::Builder::new().name("katena-embedder".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("katena-embedder".into()).spawn(move || {
         let engine = match Engine::new(&model, shape) {
             Ok(engine) => engine,
             Err(e) => {
@@ -118,7 +132,7 @@ pub(super) fn start(
         }
     })?;
     made.recv().map_err(|_| Error::unexpected("the embedder's thread died at its start"))??;
-    Ok(jobs)
+    Ok(Handle { jobs: Some(jobs), thread: Some(thread) })
 }
 
 fn run(mut engine: Engine<'_>, encoder: &Encoder, mut jobs: mpsc::Receiver<Job>, sequences: usize) {

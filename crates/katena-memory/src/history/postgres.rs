@@ -3,17 +3,15 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
-use katena_core::{ChatHistory, Error, ErrorKind, Message, Result};
+use katena_core::{ChatHistory, Error, Message, Result};
 use katena_postgres::tokio_postgres::Row;
 use katena_postgres::tokio_postgres::types::{ToSql, Type};
-use katena_postgres::{Lent, Pool, error};
+use katena_postgres::{Lent, Pool, Schema, error};
 
 use super::codec::{HistoryOptions, decode_all};
 
 /// What is written into the database; a newer one is refused.
-const VERSION: i32 = 1;
-/// Creations wait for each other under this advisory lock ("katenah").
-const LOCK: i64 = 0x6b_6174_656e_6168;
+const HISTORIES: Schema = Schema::new("katena_histories", 1);
 /// PostgreSQL cuts names at 63 bytes.
 const MAX_NAME: usize = 48;
 const DEFAULT_NAME: &str = "katena_history";
@@ -77,17 +75,12 @@ impl PgHistory {
     /// Makes what is missing. Any number of processes may do so at once.
     async fn create(&self, name: &str) -> Result<()> {
         let mut client = self.pool.get().await?;
-        if is_current(&client, name).await? {
-            return Ok(());
-        }
+        let Some(tx) = HISTORIES.begin(&mut client, name).await? else { return Ok(()) };
         let Self { sessions, messages, .. } = self;
         let index = sessions.replace("_sessions\"", "_by_age\"");
-        let tx = client.transaction().await.map_err(|e| error(&e))?;
         // Names are bytes: they sort as Rust sorts, and may hold U+0000, which a text may not.
         let sql = format!(
-            "SELECT pg_advisory_xact_lock({LOCK});
-             CREATE TABLE IF NOT EXISTS katena_histories (name text COLLATE \"C\" PRIMARY KEY, version int NOT NULL);
-             CREATE TABLE IF NOT EXISTS {sessions} (
+            "CREATE TABLE IF NOT EXISTS {sessions} (
                  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
                  name bytea NOT NULL UNIQUE,
                  messages bigint NOT NULL,
@@ -102,11 +95,7 @@ impl PgHistory {
              );"
         );
         tx.batch_execute(&sql).await.map_err(|e| error(&e))?;
-        let insert = "INSERT INTO katena_histories VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-        tx.query_typed(insert, &[(&name, Type::TEXT), (&VERSION, Type::INT4)])
-            .await
-            .map_err(|e| error(&e))?;
-        tx.commit().await.map_err(|e| error(&e))
+        HISTORIES.finish(tx, name).await
     }
 
     async fn write(&self, session: &str, messages: &[Message], afresh: bool) -> Result<()> {
@@ -161,23 +150,6 @@ fn column<'r, T: katena_postgres::tokio_postgres::types::FromSql<'r>>(row: &'r R
 
 async fn ask(client: &Lent, sql: &str, args: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>> {
     client.query_typed(sql, args).await.map_err(|e| error(&e))
-}
-
-/// Needs no rights but reading.
-async fn is_current(client: &Lent, name: &str) -> Result<bool> {
-    let rows = ask(client, "SELECT to_regclass('katena_histories') IS NOT NULL", &[]).await?;
-    if !rows.first().is_some_and(|r| r.get::<_, bool>(0)) {
-        return Ok(false);
-    }
-    let sql = "SELECT version FROM katena_histories WHERE name = $1";
-    let rows = ask(client, sql, &[(&name, Type::TEXT)]).await?;
-    match rows.first().map(|r| r.get::<_, i32>(0)) {
-        Some(version) if version > VERSION => {
-            let message = format!("a newer Katena made the history (version {version}, known {VERSION})");
-            Err(Error::new(ErrorKind::Unsupported, message).with_context("history", name))
-        }
-        version => Ok(version == Some(VERSION)),
-    }
 }
 
 #[async_trait]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use katena_core::{Error, Result};
+use katena_core::{Context, Error, Result};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -68,14 +68,19 @@ impl Drop for AtWork {
 }
 
 impl Background {
+    /// Fails where the tasks could not run, before anything is written.
+    pub(super) fn check(compaction: Compaction) -> Result<()> {
+        if compaction == Compaction::Background { Self::runtime().map(drop) } else { Ok(()) }
+    }
+
     /// The runtime that tasks will run on.
-    pub(super) fn runtime() -> Result<Handle> {
+    fn runtime() -> Result<Handle> {
         let message = "compaction in the background needs a tokio runtime; choose another kind of Compaction";
         Handle::try_current().map_err(|e| Error::config(message).with_source(e))
     }
 
     /// Does `work` on a session, after what is already being done on it.
-    pub(super) fn spawn<F>(&self, runtime: &Handle, session: &str, work: impl Fn() -> F + Send + 'static)
+    fn spawn<F>(&self, runtime: &Handle, session: &str, work: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
@@ -109,6 +114,30 @@ impl Background {
         let mut tasks = lock(&self.0.tasks);
         tasks.retain(|t| !t.is_finished());
         tasks.push(task);
+    }
+
+    /// What follows a recorded turn: `compact` at once, in a task, or not at all. In a task it has the labels alone of
+    /// `context`: the caller's deadline and cancel signal are for the caller's own work.
+    pub(super) async fn follow<F>(
+        &self,
+        compaction: Compaction,
+        session: &str,
+        context: &Context,
+        compact: impl Fn(String, Context) -> F + Send + 'static,
+    ) -> Result<()>
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        match compaction {
+            Compaction::Manual => Ok(()),
+            Compaction::Inline => compact(session.to_owned(), context.clone()).await,
+            Compaction::Background => {
+                let context = Context::new().with_labels(context.labels.clone());
+                let name = session.to_owned();
+                self.spawn(&Self::runtime()?, session, move || compact(name.clone(), context.clone()));
+                Ok(())
+            }
+        }
     }
 
     /// Waits until nothing is being done.

@@ -272,25 +272,16 @@ impl Memory for EntityMemory {
     }
 
     async fn record(&self, request: RecordRequest) -> Result<()> {
-        let runtime = match self.compaction {
-            Compaction::Background => Some(Background::runtime()?),
-            _ => None,
-        };
+        Background::check(self.compaction)?;
         if self.turns.is_some() {
             self.notes.history.append(&request.session, request.messages).await?;
         }
-        if self.compaction == Compaction::Inline {
-            self.compact(&request.session, &request.context).await?;
-        }
-        if let Some(runtime) = runtime {
-            let context = Context::new().with_labels(request.context.labels.clone());
-            let (this, session) = (self.clone(), request.session.clone());
-            self.background.spawn(&runtime, &request.session, move || {
-                let (this, session, context) = (this.clone(), session.clone(), context.clone());
-                async move { this.compact(&session, &context).await.map(drop) }
-            });
-        }
-        Ok(())
+        let this = self.clone();
+        let compact = move |session: String, context: Context| {
+            let this = this.clone();
+            async move { this.compact(&session, &context).await.map(drop) }
+        };
+        self.background.follow(self.compaction, &request.session, &request.context, compact).await
     }
 
     async fn clear(&self, session: &str) -> Result<()> {

@@ -212,24 +212,14 @@ impl Memory for SummaryMemory {
     }
 
     async fn record(&self, request: RecordRequest) -> Result<()> {
-        let runtime = match self.compaction {
-            Compaction::Background => Some(Background::runtime()?),
-            _ => None,
-        };
+        Background::check(self.compaction)?;
         self.notes.history.append(&request.session, request.messages).await?;
-        if self.compaction == Compaction::Inline {
-            self.compact(&request.session, &request.context).await?;
-        }
-        if let Some(runtime) = runtime {
-            // The caller's deadline and cancel signal are for the caller's own work.
-            let context = Context::new().with_labels(request.context.labels.clone());
-            let (this, session) = (self.clone(), request.session.clone());
-            self.background.spawn(&runtime, &request.session, move || {
-                let (this, session, context) = (this.clone(), session.clone(), context.clone());
-                async move { this.compact(&session, &context).await.map(drop) }
-            });
-        }
-        Ok(())
+        let this = self.clone();
+        let compact = move |session: String, context: Context| {
+            let this = this.clone();
+            async move { this.compact(&session, &context).await.map(drop) }
+        };
+        self.background.follow(self.compaction, &request.session, &request.context, compact).await
     }
 
     async fn clear(&self, session: &str) -> Result<()> {

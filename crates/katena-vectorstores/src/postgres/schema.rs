@@ -1,14 +1,10 @@
 //! The tables of one collection.
 
-use katena_core::{Error, ErrorKind, Result};
-use tokio_postgres::types::Type;
+use katena_core::{Error, Result};
 
-use katena_postgres::{Lent, error};
+use katena_postgres::{Lent, Schema, error};
 
-/// What is written into the database; a newer one is refused.
-const VERSION: i32 = 1;
-/// Creations wait for each other under this advisory lock ("katena").
-const LOCK: i64 = 0x6b61_7465_6e61;
+const COLLECTIONS: Schema = Schema::new("katena_collections", 1);
 /// PostgreSQL cuts names at 63 bytes; the longest addition is `_namespaces`.
 const MAX_NAME: usize = 48;
 
@@ -43,11 +39,7 @@ impl Tables {
 
     /// Makes what is missing. Any number of processes may do so at once.
     pub(super) async fn create(&self, client: &mut Lent) -> Result<()> {
-        if self.is_current(client).await? {
-            return Ok(());
-        }
-        let tx = client.transaction().await.map_err(|e| error(&e))?;
-        tx.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await.map_err(|e| error(&e))?;
+        let Some(tx) = COLLECTIONS.begin(client, &self.collection).await? else { return Ok(()) };
         let Self { namespaces, records, sources, facts, .. } = self;
         let index = records.replace("_records\"", "_terms\"");
         tx.batch_execute("CREATE EXTENSION IF NOT EXISTS vector").await.map_err(|e| {
@@ -56,8 +48,7 @@ impl Tables {
         })?;
         // The "C" collation compares bytes, as Rust does.
         tx.batch_execute(&format!(
-            r#"CREATE TABLE IF NOT EXISTS katena_collections (name text COLLATE "C" PRIMARY KEY, version int NOT NULL);
-            CREATE TABLE IF NOT EXISTS {namespaces} (
+            r#"CREATE TABLE IF NOT EXISTS {namespaces} (
                 name text COLLATE "C" PRIMARY KEY,
                 dimensions int NOT NULL
             );
@@ -89,30 +80,6 @@ impl Tables {
         ))
         .await
         .map_err(|e| error(&e))?;
-        let insert = "INSERT INTO katena_collections VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-        tx.query_typed(insert, &[(&self.collection, Type::TEXT), (&VERSION, Type::INT4)])
-            .await
-            .map_err(|e| error(&e))?;
-        tx.commit().await.map_err(|e| error(&e))
-    }
-
-    /// Needs no rights but reading.
-    async fn is_current(&self, client: &Lent) -> Result<bool> {
-        let exists = "SELECT to_regclass('katena_collections') IS NOT NULL";
-        let rows = client.query_typed(exists, &[]).await.map_err(|e| error(&e))?;
-        if !rows.first().is_some_and(|r| r.get::<_, bool>(0)) {
-            return Ok(false);
-        }
-        let version = "SELECT version FROM katena_collections WHERE name = $1";
-        let rows =
-            client.query_typed(version, &[(&self.collection, Type::TEXT)]).await.map_err(|e| error(&e))?;
-        match rows.first().map(|r| r.get::<_, i32>(0)) {
-            Some(version) if version > VERSION => {
-                let message =
-                    format!("a newer Katena wrote the collection (version {version}, known {VERSION})");
-                Err(Error::new(ErrorKind::Unsupported, message).with_context("collection", &self.collection))
-            }
-            version => Ok(version == Some(VERSION)),
-        }
+        COLLECTIONS.finish(tx, &self.collection).await
     }
 }

@@ -11,7 +11,7 @@ use katena_core::{Context, Result, Run, Tool, ToolCall, ToolOutput, ToolSpec};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::quote;
+use crate::quote;
 pub use engines::{
     BraveSearch, DuckDuckGoSearch, ExaSearch, PerplexitySearch, SearxngSearch, SerpApiSearch, TavilySearch,
     WikipediaSearch,

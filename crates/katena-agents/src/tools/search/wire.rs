@@ -4,8 +4,8 @@ use katena_http::Method;
 use serde_json::{Value, json};
 
 use super::SearchHit;
+use crate::quote;
 use crate::tools::page::readable;
-use crate::tools::quote;
 
 /// The most bytes of a hit's text that are kept.
 const MAX_TEXT: usize = 8 << 10;

@@ -18,6 +18,13 @@ pub(crate) fn block(to: &mut String, text: &str) {
     }
 }
 
+/// `text` with a mark before each of its lines.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    block(&mut out, text);
+    out
+}
+
 /// `text` on one line, at most `bytes` long.
 pub(crate) fn line(text: &str, bytes: usize) -> String {
     let one: String = text
