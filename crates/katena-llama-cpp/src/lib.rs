@@ -1,7 +1,7 @@
 //! In-process llama.cpp for Katena: chat models and embedders over one loaded model.
 //!
 //! [`LlamaChat`] is a `ChatModel`, [`LlamaEmbedder`] an `Embedder`; each loads a GGUF file and gives it a thread of its own.
-//! [`convert`] makes a GGUF file of a BERT embedder in safetensors.
+//! [`convert`](katena_gguf::convert) makes a GGUF file of a BERT embedder in safetensors.
 //!
 //! GPU: the features `cuda`, `vulkan`, `metal` and `rocm` build llama.cpp for it; `gpu_layers` says how much goes there.
 //! On x86-64 the bundled build needs AVX2, FMA, F16C and BMI2; [`check_cpu`] says so before anything is loaded.
@@ -17,18 +17,15 @@
 
 mod backend;
 mod chat;
-pub mod convert;
 mod cpu;
 mod embed;
 mod engine;
-mod gguf;
 mod memory;
 mod options;
-#[cfg(test)]
-mod testing;
 mod tokens;
 
 pub use chat::LlamaChat;
 pub use cpu::check_cpu;
 pub use embed::LlamaEmbedder;
+pub use katena_gguf::convert;
 pub use options::{EmbedderOptions, LlamaOptions, Overlong, Pooling, Progress};

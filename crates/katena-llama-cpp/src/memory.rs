@@ -2,7 +2,7 @@
 
 use katena_core::{Error, Result};
 
-use crate::gguf::Header;
+use katena_gguf::Header;
 
 /// Bytes of a key or value in the cache (16-bit floats).
 const CACHE_BYTES: u64 = 2;
@@ -103,7 +103,7 @@ fn parse_meminfo(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::{Keep, Value, Writer};
+    use katena_gguf::{Keep, Value, Writer};
 
     fn header(pairs: &[(&str, Value)]) -> Header {
         let mut writer = Writer::default();

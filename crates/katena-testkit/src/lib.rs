@@ -15,6 +15,8 @@ pub mod record_store;
 pub mod reranker;
 pub mod retriever;
 pub mod text_splitter;
+#[cfg(feature = "gguf")]
+pub mod tiny;
 pub mod tokenizer;
 pub mod tool;
 pub mod vector_store;

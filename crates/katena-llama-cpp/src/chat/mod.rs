@@ -26,10 +26,10 @@ use llama_cpp_2::model::LlamaModel;
 use tokio::sync::mpsc;
 
 use crate::engine::{Purpose, Shape, load_model, model_name};
-use crate::gguf::{Header, Keep};
 use crate::memory;
 use crate::options::LlamaOptions;
 use crate::tokens::PieceTokenizer;
+use katena_gguf::{Header, Keep};
 use plan::{Defaults, plan};
 use prompt::Prompter;
 use slot::Job;

@@ -4,7 +4,7 @@ use katena_core::{ChatRequest, Error, Part, Result, ToolChoice};
 use serde_json::Value;
 
 use crate::engine::Sampling;
-use crate::gguf::Header;
+use katena_gguf::Header;
 
 /// Most stop texts of a request, and the longest, in bytes.
 const MAX_STOPS: usize = 64;

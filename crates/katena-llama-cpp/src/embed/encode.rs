@@ -6,9 +6,9 @@ use katena_core::{EmbedRole, Error, ErrorKind, Result, Tokenizer};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
-use crate::gguf::Header;
 use crate::options::{EmbedderOptions, Overlong};
 use crate::tokens::{PieceTokenizer, WordPiece};
+use katena_gguf::Header;
 
 enum Words {
     Pieces(Arc<WordPiece>),

@@ -14,14 +14,12 @@ use katena_core::{
 use tokio::sync::oneshot;
 
 use crate::engine::{MAX_BATCH, Purpose, Shape, load_model, model_name};
-use crate::gguf::{Header, Keep};
 use crate::memory;
 use crate::options::{EmbedderOptions, Pooling};
 use encode::Encoder;
+use katena_gguf::{Header, Keep, MAX_TOKENS_KEY};
 use worker::{Handle, Job};
 
-/// The key under which [`crate::convert`] stores the most tokens of one text, marks included.
-pub(crate) const MAX_TOKENS_KEY: &str = "katena.embedding.max_tokens";
 /// Most texts that are computed together; more gain nothing, since each attends over all.
 const BATCH_TEXTS: u32 = 8;
 

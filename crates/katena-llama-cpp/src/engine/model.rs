@@ -7,8 +7,8 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
 use crate::backend::backend;
-use crate::gguf::Header;
 use crate::options::Progress;
+use katena_gguf::Header;
 
 /// Loads the weights. The file's head has been checked by [`Header::read`].
 ///

@@ -5,8 +5,8 @@ use std::path::Path;
 use katena_core::ErrorKind;
 
 use super::*;
-use crate::gguf::{Header, Keep};
-use crate::testing::{CONTEXT, WORDS, tiny_llama};
+use katena_gguf::{Header, Keep};
+use katena_testkit::tiny::{CONTEXT, WORDS, tiny_llama};
 
 fn model(folder: &Path) -> LlamaModel {
     let path = tiny_llama(folder);

@@ -1,10 +1,8 @@
-//! Tokenizers that need no model thread.
+//! Tokenizers of loaded models.
 
 mod pieces;
-mod table;
 #[cfg(test)]
 mod tests;
-mod wordpiece;
 
+pub(crate) use katena_gguf::WordPiece;
 pub(crate) use pieces::PieceTokenizer;
-pub(crate) use wordpiece::WordPiece;

@@ -5,5 +5,5 @@ fn main() -> katena_core::Result<()> {
     let (Some(folder), Some(out)) = (arguments.next(), arguments.next()) else {
         return Err(katena_core::Error::config("usage: convert FOLDER OUT.gguf"));
     };
-    katena_llama_cpp::convert::bert_to_gguf(folder, out)
+    katena_gguf::convert::bert_to_gguf(folder, out)
 }

@@ -4,14 +4,16 @@
 //! characters stand alone, accents and case go if the model says so, a word over 100 characters or with an unknown part
 //! is one unknown token.
 
+mod table;
+
 use std::fmt;
 
 use katena_core::{Error, Result, Span, Tokenizer};
 use unicode_normalization::char::decompose_canonical;
 use unicode_properties::{GeneralCategory as G, UnicodeGeneralCategory};
 
-use super::table::{Place, Table};
-use crate::gguf::Header;
+use crate::Header;
+use table::{Place, Table};
 
 /// Longer words are unknown.
 const MAX_WORD_CHARS: usize = 100;
@@ -19,7 +21,7 @@ const MAX_WORD_CHARS: usize = 100;
 const WORD_MARK: char = '\u{2581}';
 
 /// A WordPiece vocabulary. Thread-safe, no locks; `count` and `encode` run on the caller's thread.
-pub(crate) struct WordPiece {
+pub struct WordPiece {
     table: Table,
     name: String,
     unknown: i32,
@@ -165,7 +167,7 @@ impl WordPiece {
     ///
     /// # Errors
     /// `InvalidInput` if the vocabulary or one of its special tokens is missing.
-    pub(crate) fn new(header: &Header, name: String) -> Result<Self> {
+    pub fn new(header: &Header, name: String) -> Result<Self> {
         let missing = || Error::invalid_input("the model file has no usable WordPiece vocabulary");
         let texts = header.texts("tokenizer.ggml.tokens").ok_or_else(missing)?;
         let special = |key: &str, usual: u64| -> Result<i32> {
@@ -189,21 +191,15 @@ impl WordPiece {
     }
 
     /// The ids of a text's tokens, without begin and end marks.
-    pub(crate) fn ids(&self, text: &str) -> Vec<i32> {
+    pub fn ids(&self, text: &str) -> Vec<i32> {
         let mut ids = Vec::with_capacity(text.len() / 3 + 2);
         self.run(text, &mut ids);
         ids
     }
 
     /// The mark before a text and the one after it.
-    pub(crate) fn marks(&self) -> (i32, i32) {
+    pub fn marks(&self) -> (i32, i32) {
         (self.begin, self.end)
-    }
-
-    /// The id of a word that is a token by itself.
-    #[cfg(test)]
-    pub(crate) fn word(&self, text: &str) -> Option<i32> {
-        self.table.exact(text, Place::Start)
     }
 
     fn run(&self, text: &str, sink: &mut impl Sink) {

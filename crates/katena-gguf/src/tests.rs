@@ -6,7 +6,7 @@ use katena_core::{Error, ErrorKind, Result};
 
 use super::value::code;
 use super::*;
-use crate::testing;
+use katena_testkit::tiny as testing;
 
 fn parse(bytes: &[u8]) -> Result<Header> {
     Header::parse(Cursor::new(bytes), bytes.len() as u64, Keep::Vocabulary)

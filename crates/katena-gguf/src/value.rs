@@ -2,7 +2,7 @@
 
 /// A value, as far as it is kept.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     /// Any unsigned whole number.
     Unsigned(u64),
     /// Any signed whole number.
@@ -51,7 +51,7 @@ pub(crate) fn fixed_size(kind: u32) -> Option<u64> {
 
 /// How a tensor's numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TensorType {
+pub enum TensorType {
     /// 32-bit floats.
     F32,
     /// 16-bit floats.
@@ -60,7 +60,7 @@ pub(crate) enum TensorType {
 
 impl TensorType {
     /// The type's number in the file.
-    pub(crate) fn code(self) -> u32 {
+    pub fn code(self) -> u32 {
         match self {
             Self::F32 => 0,
             Self::F16 => 1,
@@ -68,7 +68,7 @@ impl TensorType {
     }
 
     /// Bytes of one element.
-    pub(crate) fn bytes(self) -> u64 {
+    pub fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
             Self::F16 => 2,

@@ -1,11 +1,10 @@
 //! A tiny model through the whole conversion, and what must be refused.
 
-use katena_core::{EmbedRequest, Embedder, ErrorKind};
+use katena_core::ErrorKind;
 
 use super::*;
-use crate::gguf::{Header, Keep};
-use crate::testing::{bert_folder, bert_tensors, safetensors};
-use crate::{EmbedderOptions, LlamaEmbedder};
+use crate::{Header, Keep};
+use katena_testkit::tiny::{bert_folder, bert_tensors, safetensors};
 
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -31,8 +30,8 @@ fn edit(folder: &tempfile::TempDir, file: &str, from: &str, to: &str) {
     std::fs::write(path, text.replace(from, to)).unwrap();
 }
 
-#[tokio::test]
-async fn a_tiny_model_embeds() {
+#[test]
+fn the_same_input_gives_the_same_bytes() {
     let folder = folder();
     let (a, b) = (folder.path().join("a.gguf"), folder.path().join("b.gguf"));
     bert_to_gguf(folder.path(), &a).unwrap();
@@ -45,18 +44,6 @@ async fn a_tiny_model_embeds() {
         ["[CLS]", "[SEP]", "[MASK]", "\u{2581}hello", "\u{2581}world", "ing", "\u{2581}sing"]
     );
     assert!(!header.tensors.iter().any(|t| t.contains("pooler")));
-
-    let embedder = LlamaEmbedder::load(&a, EmbedderOptions::new().with_threads(1)).unwrap();
-    assert_eq!(embedder.info().dimensions, 8);
-    assert_eq!(embedder.info().max_tokens, Some(14), "16 with both marks");
-    let texts = ["hello world", "singing, sings", "", "日本 hello"];
-    let response = embedder.embed(&EmbedRequest::documents(texts)).await.unwrap();
-    assert_eq!(response.usage.input_tokens, Some(4 + 7 + 2 + 5));
-    let long = embedder.embed(&EmbedRequest::documents(["ok", &"hello ".repeat(15)])).await.unwrap_err();
-    assert_eq!(long.kind(), ErrorKind::ContextTooLong);
-    assert_eq!((long.context("text"), long.context("tokens")), (Some("1"), Some("15")));
-    let chat = crate::LlamaChat::load(&a, crate::LlamaOptions::new().with_context_tokens(32)).unwrap_err();
-    assert_eq!(chat.kind(), ErrorKind::Unsupported, "an embedder is no chat model");
 }
 
 #[test]

@@ -6,8 +6,7 @@ use std::path::Path;
 use katena_core::{Error, ErrorKind, Result};
 use serde_json::Value;
 
-use crate::embed::MAX_TOKENS_KEY;
-use crate::gguf::{Value as Gguf, Writer};
+use crate::{MAX_TOKENS_KEY, Value as Gguf, Writer};
 
 /// Longest JSON or vocabulary file.
 const MAX_FILE: u64 = 64 << 20;

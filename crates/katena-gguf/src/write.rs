@@ -7,10 +7,13 @@ use super::{DEFAULT_ALIGNMENT, MAGIC};
 
 /// A tensor to be written: name, shape (innermost dimension first) and type.
 #[derive(Debug, Clone)]
-pub(crate) struct TensorPlan {
-    pub(crate) name: String,
-    pub(crate) dims: Vec<u64>,
-    pub(crate) kind: TensorType,
+pub struct TensorPlan {
+    /// Its name.
+    pub name: String,
+    /// Its shape, innermost dimension first.
+    pub dims: Vec<u64>,
+    /// How its numbers are stored.
+    pub kind: TensorType,
 }
 
 impl TensorPlan {
@@ -21,24 +24,24 @@ impl TensorPlan {
 
 /// Collects what a file shall say, then writes it in one go.
 #[derive(Debug, Default)]
-pub(crate) struct Writer {
+pub struct Writer {
     pairs: Vec<(String, Value)>,
     tensors: Vec<TensorPlan>,
 }
 
 impl Writer {
     /// Adds a key-value; whole numbers are written as 32 bits.
-    pub(crate) fn set(&mut self, key: impl Into<String>, value: Value) {
+    pub fn set(&mut self, key: impl Into<String>, value: Value) {
         self.pairs.push((key.into(), value));
     }
 
     /// Adds a tensor.
-    pub(crate) fn tensor(&mut self, plan: TensorPlan) {
+    pub fn tensor(&mut self, plan: TensorPlan) {
         self.tensors.push(plan);
     }
 
     /// Writes the file; `data` gives each tensor's bytes, in the order of the plans.
-    pub(crate) fn write<E: From<io::Error>>(
+    pub fn write<E: From<io::Error>>(
         &self,
         out: &mut impl Write,
         mut data: impl FnMut(usize, &TensorPlan) -> Result<Vec<u8>, E>,

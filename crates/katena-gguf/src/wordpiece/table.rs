@@ -107,11 +107,4 @@ impl Table {
         // Pieces are whole characters, so a cut inside a character never matches.
         (1..=most).rev().find_map(|len| Some((self.find(hashes[len - 1], &text[..len], place)?, len)))
     }
-
-    /// The id of exactly this text.
-    #[cfg(test)]
-    pub(super) fn exact(&self, text: &str, place: Place) -> Option<i32> {
-        let hash = text.bytes().fold(place.seed(), step);
-        self.find(hash, text.as_bytes(), place)
-    }
 }

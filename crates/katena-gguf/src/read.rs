@@ -25,7 +25,7 @@ const MAX_TEXTS: u64 = 16 << 20;
 
 /// Which large arrays the reader keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub enum Keep {
     /// None.
     Small,
     /// The vocabulary's texts.
@@ -34,12 +34,12 @@ pub(crate) enum Keep {
 
 /// What a file says about itself.
 #[derive(Debug)]
-pub(crate) struct Header {
+pub struct Header {
     values: HashMap<String, Value>,
     /// Names of the tensors.
-    pub(crate) tensors: HashSet<String>,
+    pub tensors: HashSet<String>,
     /// The file's size in bytes.
-    pub(crate) file_bytes: u64,
+    pub file_bytes: u64,
 }
 
 struct Source<R> {
@@ -177,7 +177,7 @@ impl Header {
     ///
     /// # Errors
     /// `NotFound` if there is no file, `InvalidInput` if it is no GGUF file or a broken one; both name the file.
-    pub(crate) fn read(path: &Path, keep: Keep) -> Result<Self> {
+    pub fn read(path: &Path, keep: Keep) -> Result<Self> {
         Self::open(path, keep).map_err(|e| e.with_context("file", path.display().to_string()))
     }
 
@@ -197,7 +197,7 @@ impl Header {
     }
 
     /// The same for any source of `len` bytes.
-    pub(crate) fn parse(inner: impl Read + Seek, len: u64, keep: Keep) -> Result<Self> {
+    pub fn parse(inner: impl Read + Seek, len: u64, keep: Keep) -> Result<Self> {
         let mut s = Source { inner, at: 0, len };
         if len < 4 || s.bytes::<4>()? != MAGIC {
             return Err(bad("this is not a GGUF file"));
@@ -303,7 +303,7 @@ impl Header {
     }
 
     /// A whole number that is not negative.
-    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+    pub fn number(&self, key: &str) -> Option<u64> {
         match self.values.get(key)? {
             Value::Unsigned(n) => Some(*n),
             Value::Signed(n) => u64::try_from(*n).ok(),
@@ -312,7 +312,7 @@ impl Header {
     }
 
     /// A floating point number.
-    pub(crate) fn float(&self, key: &str) -> Option<f64> {
+    pub fn float(&self, key: &str) -> Option<f64> {
         match self.values.get(key)? {
             Value::Float(n) => Some(*n),
             _ => None,
@@ -320,7 +320,7 @@ impl Header {
     }
 
     /// True or false.
-    pub(crate) fn flag(&self, key: &str) -> Option<bool> {
+    pub fn flag(&self, key: &str) -> Option<bool> {
         match self.values.get(key)? {
             Value::Bool(b) => Some(*b),
             _ => None,
@@ -328,7 +328,7 @@ impl Header {
     }
 
     /// A text.
-    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+    pub fn text(&self, key: &str) -> Option<&str> {
         match self.values.get(key)? {
             Value::Text(text) => Some(text),
             _ => None,
@@ -336,7 +336,7 @@ impl Header {
     }
 
     /// The vocabulary's texts, if they were kept.
-    pub(crate) fn texts(&self, key: &str) -> Option<&[String]> {
+    pub fn texts(&self, key: &str) -> Option<&[String]> {
         match self.values.get(key)? {
             Value::Texts(texts) => Some(texts),
             _ => None,
@@ -344,7 +344,7 @@ impl Header {
     }
 
     /// How many elements an array has.
-    pub(crate) fn length(&self, key: &str) -> Option<u64> {
+    pub fn length(&self, key: &str) -> Option<u64> {
         match self.values.get(key)? {
             Value::Texts(texts) => Some(texts.len() as u64),
             Value::Numbers(numbers) => Some(numbers.len() as u64),
@@ -354,7 +354,7 @@ impl Header {
     }
 
     /// A number given once for all layers, or once a layer. The caller has bounded `layers`.
-    pub(crate) fn per_layer(&self, key: &str, layers: u64) -> Option<Vec<u64>> {
+    pub fn per_layer(&self, key: &str, layers: u64) -> Option<Vec<u64>> {
         match self.values.get(key)? {
             Value::Numbers(numbers) => Some(numbers.iter().map(|n| u64::try_from(*n).unwrap_or(0)).collect()),
             _ => Some(vec![self.number(key)?; usize::try_from(layers).ok()?]),
@@ -365,12 +365,12 @@ impl Header {
     ///
     /// # Errors
     /// `InvalidInput` if the file names none.
-    pub(crate) fn architecture(&self) -> Result<&str> {
+    pub fn architecture(&self) -> Result<&str> {
         self.text("general.architecture").ok_or_else(|| bad("the GGUF file names no architecture"))
     }
 
     /// A number under the architecture's prefix.
-    pub(crate) fn arch_number(&self, key: &str) -> Option<u64> {
+    pub fn arch_number(&self, key: &str) -> Option<u64> {
         self.number(&format!("{}.{key}", self.text("general.architecture")?))
     }
 }

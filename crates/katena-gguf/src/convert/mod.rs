@@ -14,7 +14,7 @@ use std::path::Path;
 
 use katena_core::{Error, Result};
 
-use crate::gguf::{TensorPlan, TensorType, Writer};
+use crate::{TensorPlan, TensorType, Writer};
 use config::Config;
 use safetensors::SafeTensors;
 
@@ -25,7 +25,7 @@ use safetensors::SafeTensors;
 /// input always gives the same bytes. The file appears whole or not at all.
 ///
 /// ```no_run
-/// katena_llama_cpp::convert::bert_to_gguf("all-MiniLM-L6-v2", "all-minilm-l6-v2-f16.gguf")?;
+/// katena_gguf::convert::bert_to_gguf("all-MiniLM-L6-v2", "all-minilm-l6-v2-f16.gguf")?;
 /// # Ok::<(), katena_core::Error>(())
 /// ```
 ///

@@ -1,23 +1,24 @@
 //! Tiny models with made-up weights, so that tests of the engine need no download.
+#![allow(clippy::unwrap_used, clippy::cast_possible_wrap, reason = "helpers of tests, which stop at once")]
 
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::gguf::{TensorPlan, TensorType, Value, Writer};
+use katena_gguf::{TensorPlan, TensorType, Value, Writer};
 
 /// Words of the tiny chat model: 256 bytes and three marks.
-pub(crate) const WORDS: usize = 259;
+pub const WORDS: usize = 259;
 const WIDTH: u64 = 32;
 const INNER: u64 = 64;
 /// What the tiny chat model was "trained" for.
-pub(crate) const CONTEXT: u64 = 512;
+pub const CONTEXT: u64 = 512;
 
 /// ChatML, as many models have it, with the call format of Qwen and Hermes.
-pub(crate) const TEMPLATE: &str = "{% if tools %}<tool_call>{{ tools | tojson }}{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+pub const TEMPLATE: &str = "{% if tools %}<tool_call>{{ tools | tojson }}{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /// Repeatable numbers around 0.
-pub(crate) fn numbers(seed: u64, count: usize, scale: f32) -> Vec<f32> {
+pub fn numbers(seed: u64, count: usize, scale: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..count)
         .map(|_| {
@@ -43,7 +44,7 @@ fn byte_words() -> Vec<String> {
 }
 
 /// The head of a tiny llama model; `change` may spoil it.
-pub(crate) fn tiny_llama_writer() -> Writer {
+pub fn tiny_llama_writer() -> Writer {
     let mut w = Writer::default();
     let n = Value::Unsigned;
     w.set("general.architecture", Value::Text("llama".into()));
@@ -89,7 +90,7 @@ pub(crate) fn tiny_llama_writer() -> Writer {
 }
 
 /// The bytes of a file.
-pub(crate) fn bytes(writer: &Writer) -> Vec<u8> {
+pub fn bytes(writer: &Writer) -> Vec<u8> {
     let mut out = Vec::new();
     writer
         .write::<std::io::Error>(&mut out, |n, plan| {
@@ -103,18 +104,18 @@ pub(crate) fn bytes(writer: &Writer) -> Vec<u8> {
 }
 
 /// A tiny chat model in `folder`.
-pub(crate) fn tiny_llama(folder: &Path) -> PathBuf {
+pub fn tiny_llama(folder: &Path) -> PathBuf {
     let path = folder.join("tiny-llama.gguf");
     std::fs::write(&path, bytes(&tiny_llama_writer())).unwrap();
     path
 }
 
 /// Words of the tiny embedder.
-pub(crate) const BERT_WORDS: [&str; 12] =
+pub const BERT_WORDS: [&str; 12] =
     ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "world", "##ing", "sing", "##s", ",", "日"];
 
 /// The tensors of a tiny BERT: name, shape, numbers.
-pub(crate) fn bert_tensors() -> Vec<(String, Vec<u64>, Vec<f32>)> {
+pub fn bert_tensors() -> Vec<(String, Vec<u64>, Vec<f32>)> {
     let mut all = Vec::new();
     let mut add = |name: String, shape: Vec<u64>| {
         let count = shape.iter().product::<u64>() as usize;
@@ -149,7 +150,7 @@ pub(crate) fn bert_tensors() -> Vec<(String, Vec<u64>, Vec<f32>)> {
 }
 
 /// A safetensors file of these tensors.
-pub(crate) fn safetensors(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
+pub fn safetensors(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     header.insert("__metadata__".into(), json!({"format": "pt"}));
     for (name, shape, values) in tensors {
@@ -167,7 +168,7 @@ pub(crate) fn safetensors(tensors: &[(String, Vec<u64>, Vec<f32>)]) -> Vec<u8> {
 }
 
 /// A folder with a tiny BERT embedder.
-pub(crate) fn bert_folder(folder: &Path) {
+pub fn bert_folder(folder: &Path) {
     let config = json!({
         "model_type": "bert", "hidden_act": "gelu", "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1,
         "intermediate_size": 16, "vocab_size": BERT_WORDS.len(), "max_position_embeddings": 64, "type_vocab_size": 2,
@@ -186,7 +187,7 @@ pub(crate) fn bert_folder(folder: &Path) {
 }
 
 /// The real embedder, if it is there; panics without it if `KATENA_REQUIRE_MODELS=1`.
-pub(crate) fn embed_model() -> Option<PathBuf> {
+pub fn embed_model() -> Option<PathBuf> {
     let cache = std::env::var_os("KATENA_CACHE")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/katena")))?;
