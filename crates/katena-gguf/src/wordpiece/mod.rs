@@ -5,6 +5,8 @@
 //! is one unknown token.
 
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
