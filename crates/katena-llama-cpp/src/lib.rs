@@ -22,6 +22,7 @@ mod embed;
 mod engine;
 mod memory;
 mod options;
+mod sample;
 mod tokens;
 
 pub use chat::LlamaChat;

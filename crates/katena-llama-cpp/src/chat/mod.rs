@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use crate::engine::{Purpose, Shape, load_model, model_name};
 use crate::memory;
 use crate::options::LlamaOptions;
+use crate::sample::Chooser;
 use crate::tokens::PieceTokenizer;
 use katena_gguf::{Header, Keep};
 use plan::{Defaults, plan};
@@ -184,7 +185,8 @@ impl LlamaChat {
         let plan = plan(request, &self.0.defaults, self.0.prompter.tools())?;
         let prompt = self.0.prompter.prompt(request, &plan, self.0.context_tokens)?;
         let (events, receiver) = mpsc::channel(EVENTS);
-        let job = Job { prompt, plan, context: request.context.clone(), events };
+        let chooser = Chooser::new(&plan.sampling, self.0.model.n_vocab(), self.0.context_tokens)?;
+        let job = Job { prompt, plan, chooser, context: request.context.clone(), events };
         let thread = self.0.thread()?;
         let jobs = self.0.jobs.as_ref().ok_or_else(ended)?;
         let send = async { jobs.send(job).await.map_err(|_| ended()) };

@@ -3,7 +3,7 @@
 use katena_core::{ChatRequest, Error, Part, Result, ToolChoice};
 use serde_json::Value;
 
-use crate::engine::Sampling;
+use crate::sample::Sampling;
 use katena_gguf::Header;
 
 /// Most stop texts of a request, and the longest, in bytes.

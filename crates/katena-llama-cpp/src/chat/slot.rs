@@ -9,12 +9,15 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::calls::CallParser;
 use super::emit::Emitter;
 use super::plan::{Calling, Plan};
-use crate::engine::{Output, Sampler};
+use crate::engine::Output;
+use crate::sample::Chooser;
 
 /// A request on its way to a slot.
 pub(super) struct Job {
     pub(super) prompt: Vec<LlamaToken>,
     pub(super) plan: Plan,
+    /// Made on the caller's side, where it may fail.
+    pub(super) chooser: Chooser,
     pub(super) context: Context,
     pub(super) events: mpsc::Sender<Result<ChatEvent>>,
 }
@@ -73,7 +76,7 @@ pub(super) struct Slot {
     pub(super) next: Option<LlamaToken>,
     /// Where the logits of the next choice are.
     pub(super) output: Option<Output>,
-    pub(super) sampler: Sampler,
+    pub(super) chooser: Chooser,
     pub(super) context: Context,
     pub(super) outbox: Outbox,
     pub(super) alternatives: Option<usize>,
@@ -88,8 +91,8 @@ pub(super) struct Slot {
 
 impl Slot {
     /// `context_tokens`: what the slot's sequence holds.
-    pub(super) fn new(job: Job, vocabulary: i32, context_tokens: usize) -> Self {
-        let Job { prompt, plan, context, events } = job;
+    pub(super) fn new(job: Job, context_tokens: usize) -> Self {
+        let Job { prompt, plan, chooser, context, events } = job;
         let room = context_tokens.saturating_sub(prompt.len());
         let calls = match &plan.calling {
             Calling::Off => None,
@@ -100,7 +103,7 @@ impl Slot {
             fed: 0,
             next: None,
             output: None,
-            sampler: Sampler::new(&plan.sampling, vocabulary, context_tokens),
+            chooser,
             context,
             outbox: Outbox::new(events),
             alternatives: plan.alternatives,
@@ -125,7 +128,7 @@ impl Slot {
             self.emitter.logprob(entry);
         }
         self.emitter.push(piece, &mut self.outbox);
-        if self.emitter.stopped() {
+        if self.emitter.stopped() || self.chooser.ended() {
             return Some(FinishReason::Stop);
         }
         if self.generated >= self.most {

@@ -128,7 +128,7 @@ impl Scheduler<'_> {
             if self.slots[n].is_none() {
                 let Some(job) = self.pending.pop_front() else { return };
                 self.engine.clear(n);
-                self.slots[n] = Some(Slot::new(job, self.model.n_vocab(), self.engine.context_tokens()));
+                self.slots[n] = Some(Slot::new(job, self.engine.context_tokens()));
             }
         }
     }
@@ -220,14 +220,15 @@ fn choose(
     output: Output,
 ) -> Result<Option<FinishReason>> {
     let vocab = model.vocab();
-    let token = engine.sample(&mut slot.sampler, output)?;
+    let logits = engine.logits(output)?;
+    let token = slot.chooser.choose(logits)?;
     if vocab.is_eog(token) {
         return Ok(Some(FinishReason::Stop));
     }
     let piece = vocab.token_to_piece(token, slot.special, None);
     let logprob = match slot.alternatives {
         None => None,
-        Some(count) => Some(logprob(engine.logits(output)?, token, count, |t| {
+        Some(count) => Some(logprob(logits, token, count, |t| {
             String::from_utf8_lossy(&vocab.token_to_piece(t, true, None)).into_owned()
         })),
     };

@@ -7,13 +7,12 @@
 //! | token or sequence id out of range | `push` refuses |
 //! | position gap | the engine counts positions itself |
 //! | sampling at an index without logits, or before a decode | [`Output`] is given only for tokens that have them, and dies with its batch |
-//! | sampler chain without a choice at its end | [`Sampler`] always ends in greedy or dist |
+//! | sampler chain without a choice at its end | samplers never see the context; [`Chooser`](crate::sample::Chooser) always ends in a choice |
 //! | `encode` on a decoder | never called; `decode` does both |
 //! | copying part of a sequence | not offered |
 //! | `n_ctx` that takes all memory | estimated and refused before the context is made |
 
 mod model;
-mod sampler;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +30,6 @@ use crate::backend::backend;
 use crate::options::Pooling;
 
 pub(crate) use model::{load_model, model_name};
-pub(crate) use sampler::{Sampler, Sampling};
 
 /// Largest batch that may be asked for.
 pub(crate) const MAX_BATCH: u32 = 8192;
@@ -247,15 +245,6 @@ impl<'m> Engine<'m> {
         } else {
             Err(Error::unexpected("the logits of this place are gone"))
         }
-    }
-
-    /// Chooses the next token at `output`.
-    ///
-    /// # Errors
-    /// `Unexpected` if `output` is not of the last decoded batch.
-    pub(crate) fn sample(&self, sampler: &mut Sampler, output: Output) -> Result<LlamaToken> {
-        let index = self.check(output)?;
-        Ok(sampler.sample(&self.context, index))
     }
 
     /// The logits at `output`, one for each word of the vocabulary.

@@ -17,17 +17,6 @@ fn model(folder: &Path) -> LlamaModel {
 const SHAPE: Shape =
     Shape { context_tokens: 256, sequences: 2, batch_tokens: 32, threads: 1, purpose: Purpose::Generate };
 
-const GREEDY: Sampling = Sampling {
-    temperature: 0.0,
-    top_k: None,
-    top_p: None,
-    min_p: None,
-    presence: 0.0,
-    frequency: 0.0,
-    repeat: 1.0,
-    seed: 1,
-};
-
 fn with_engine(test: impl FnOnce(&mut Engine<'_>)) {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path());
@@ -104,39 +93,15 @@ fn a_full_context_is_an_error_and_can_be_used_again() {
 #[test]
 fn logits_are_only_where_they_are() {
     with_engine(|engine| {
-        let mut sampler = Sampler::new(&GREEDY, WORDS as i32, 256);
         assert_eq!(engine.push(token(1), 0, Want::Nothing).unwrap(), None, "no place without logits");
         let early = engine.push(token(2), 0, Want::Logits).unwrap().unwrap();
-        assert!(engine.sample(&mut sampler, early).is_err(), "before the batch is computed");
-        assert!(engine.logits(early).is_err());
+        assert!(engine.logits(early).is_err(), "before the batch is computed");
         engine.decode().unwrap();
-        assert!(engine.sample(&mut sampler, early).is_ok());
         assert_eq!(engine.logits(early).unwrap().len(), WORDS);
         let late = advance(engine, 0, 1);
-        assert!(engine.sample(&mut sampler, early).is_err(), "the batch is gone");
-        assert!(engine.sample(&mut sampler, late).is_ok());
+        assert!(engine.logits(early).is_err(), "the batch is gone");
+        assert!(engine.logits(late).is_ok());
         assert!(engine.embedding(0).is_err(), "no vectors from a generating context");
-    });
-}
-
-#[test]
-fn every_sampler_ends_in_a_choice() {
-    with_engine(|engine| {
-        let output = advance(engine, 0, 4);
-        let hot = Sampling { temperature: 1.5, ..GREEDY };
-        for sampling in [
-            GREEDY,
-            Sampling { repeat: 1.3, presence: -2.0, frequency: 2.0, ..GREEDY },
-            hot.clone(),
-            Sampling { top_k: Some(1), top_p: Some(1e-6), min_p: Some(1.0), ..hot.clone() },
-            Sampling { top_k: Some(u32::MAX), temperature: f32::MIN_POSITIVE, seed: u32::MAX, ..hot },
-        ] {
-            let mut sampler = Sampler::new(&sampling, WORDS as i32, 256);
-            for _ in 0..3 {
-                let chosen = engine.sample(&mut sampler, output).unwrap();
-                assert!((0..WORDS as i32).contains(&chosen.0), "{sampling:?}");
-            }
-        }
     });
 }
 

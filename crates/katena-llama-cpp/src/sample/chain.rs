@@ -1,8 +1,8 @@
-//! The sampler chain of one request.
+//! llama.cpp's samplers, in a chain that always ends in a choice.
 
-use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
 /// How the next token is chosen. Values have been checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,20 +19,23 @@ pub(crate) struct Sampling {
     pub(crate) seed: u32,
 }
 
-/// A chain that always ends in a choice; one without aborts the process.
-pub(crate) struct Sampler(LlamaSampler);
+/// Samplers in their order; the last one chooses.
+pub(super) struct Chain(LlamaSampler);
 
-impl Sampler {
-    /// Builds the chain: penalties, then top-k, top-p, min-p, temperature, then the choice.
-    pub(crate) fn new(s: &Sampling, vocabulary: i32, context_tokens: usize) -> Self {
+impl Chain {
+    /// Penalties, then top-k, top-p, min-p, temperature, then the choice. `None` if that is just the likeliest token.
+    pub(super) fn new(s: &Sampling, vocabulary: i32, context_tokens: usize) -> Option<Self> {
         let mut chain = Vec::new();
         if s.presence != 0.0 || s.frequency != 0.0 || s.repeat != 1.0 {
             let last = i32::try_from(context_tokens).unwrap_or(i32::MAX);
             chain.push(LlamaSampler::penalties(vocabulary, last, s.repeat, s.frequency, s.presence));
         }
         if s.temperature <= 0.0 {
+            if chain.is_empty() {
+                return None;
+            }
             chain.push(LlamaSampler::greedy());
-            return Self(LlamaSampler::chain(chain, true));
+            return Some(Self(LlamaSampler::chain(chain, true)));
         }
         if let Some(k) = s.top_k {
             chain.push(LlamaSampler::top_k(i32::try_from(k).unwrap_or(i32::MAX)));
@@ -45,11 +48,14 @@ impl Sampler {
         }
         chain.push(LlamaSampler::temp(s.temperature));
         chain.push(LlamaSampler::dist(s.seed));
-        Self(LlamaSampler::chain(chain, true))
+        Some(Self(LlamaSampler::chain(chain, true)))
     }
 
-    /// Chooses and remembers a token; only the engine calls it, at an index that has logits.
-    pub(super) fn sample(&mut self, context: &LlamaContext<'_>, index: i32) -> LlamaToken {
-        self.0.sample(context, index)
+    /// Chooses among `candidates`, of which there is at least one, and remembers the choice.
+    pub(super) fn choose(&mut self, candidates: &mut LlamaTokenDataArray) -> Option<LlamaToken> {
+        self.0.apply(candidates);
+        let token = candidates.selected_token()?;
+        self.0.accept(token);
+        Some(token)
     }
 }
