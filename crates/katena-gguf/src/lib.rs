@@ -13,9 +13,10 @@ mod value;
 mod wordpiece;
 mod write;
 
+pub use convert::safetensors::{SafeTensors, SafeType};
 pub use read::{Header, Keep};
 pub use value::{TensorType, Value};
-pub use wordpiece::WordPiece;
+pub use wordpiece::{Casing, WordPiece};
 pub use write::{TensorPlan, Writer};
 
 /// The key under which [`convert`] stores the most tokens of one text, marks included.

@@ -6,7 +6,7 @@
 mod config;
 mod half;
 mod names;
-mod safetensors;
+pub(crate) mod safetensors;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -15,50 +15,86 @@ const MAX_HEADER: u64 = 16 << 20;
 /// Most dimensions of a tensor.
 const MAX_DIMS: usize = 8;
 
+/// How a tensor's numbers are stored in a safetensors file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+#[non_exhaustive]
+pub enum SafeType {
+    /// 32-bit floats.
     F32,
+    /// 16-bit floats.
     F16,
+    /// 16-bit floats with the exponent of 32-bit ones.
     BF16,
-    /// Known sizes that hold no weights.
-    Other(u64),
+    /// 64-bit floats.
+    F64,
+    /// Signed whole numbers of so many bytes: 1, 2, 4 or 8.
+    Signed(u8),
+    /// Unsigned whole numbers of so many bytes: 1, 2, 4 or 8.
+    Unsigned(u8),
+    /// True or false, a byte each.
+    Bool,
 }
 
-impl Kind {
+impl SafeType {
     fn of(name: &str) -> Option<Self> {
         Some(match name {
             "F32" => Self::F32,
             "F16" => Self::F16,
             "BF16" => Self::BF16,
-            "F64" | "I64" | "U64" => Self::Other(8),
-            "I32" | "U32" => Self::Other(4),
-            "I16" | "U16" => Self::Other(2),
-            "I8" | "U8" | "BOOL" => Self::Other(1),
+            "F64" => Self::F64,
+            "I8" => Self::Signed(1),
+            "I16" => Self::Signed(2),
+            "I32" => Self::Signed(4),
+            "I64" => Self::Signed(8),
+            "U8" => Self::Unsigned(1),
+            "U16" => Self::Unsigned(2),
+            "U32" => Self::Unsigned(4),
+            "U64" => Self::Unsigned(8),
+            "BOOL" => Self::Bool,
             _ => return None,
         })
     }
 
-    fn bytes(self) -> u64 {
+    /// Bytes of one number.
+    pub fn bytes(self) -> u64 {
         match self {
-            Self::F32 => 4,
+            Self::Bool => 1,
             Self::F16 | Self::BF16 => 2,
-            Self::Other(n) => n,
+            Self::F32 => 4,
+            Self::F64 => 8,
+            Self::Signed(n) | Self::Unsigned(n) => u64::from(n),
         }
+    }
+
+    /// Whether these are floating point numbers.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::F64)
     }
 }
 
 #[derive(Debug)]
 struct Entry {
-    kind: Kind,
+    kind: SafeType,
     shape: Vec<u64>,
     /// From the file's beginning.
     start: u64,
     bytes: u64,
 }
 
-/// An open file whose header was checked.
+/// A safetensors file whose header was checked: types known, every tensor inside the file, none over another.
+///
+/// The format: 8 bytes little-endian length, a JSON header, then the data
+/// (<https://github.com/huggingface/safetensors#format>). Nothing is read but the header until a tensor is asked for.
+///
+/// ```no_run
+/// let mut file = katena_gguf::SafeTensors::open("model.safetensors".as_ref())?;
+/// let shape = file.shape("embeddings").map(<[u64]>::to_vec);
+/// let numbers = file.numbers("embeddings")?;
+/// # let _ = (shape, numbers);
+/// # Ok::<(), katena_core::Error>(())
+/// ```
 #[derive(Debug)]
-pub(super) struct SafeTensors {
+pub struct SafeTensors {
     file: File,
     entries: BTreeMap<String, Entry>,
 }
@@ -68,9 +104,11 @@ fn bad(message: &'static str) -> Error {
 }
 
 impl SafeTensors {
+    /// Opens a file and checks its header.
+    ///
     /// # Errors
     /// `NotFound` if there is no file, `InvalidInput` if its header is broken or tensors overlap or reach past its end.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         Self::read(path).map_err(|e| e.with_context("file", path.display().to_string()))
     }
 
@@ -102,38 +140,74 @@ impl SafeTensors {
     }
 
     /// The tensors' names, sorted.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
     /// A tensor's shape, outermost dimension first.
-    pub(super) fn shape(&self, name: &str) -> Option<&[u64]> {
+    pub fn shape(&self, name: &str) -> Option<&[u64]> {
         self.entries.get(name).map(|e| e.shape.as_slice())
     }
 
-    /// A tensor's numbers.
+    /// How a tensor's numbers are stored.
+    pub fn kind(&self, name: &str) -> Option<SafeType> {
+        self.entries.get(name).map(|e| e.kind)
+    }
+
+    /// A tensor's floating point numbers, in 32 bits.
     ///
     /// # Errors
-    /// `InvalidInput` if it holds no floating point numbers, or one that is not finite.
-    pub(super) fn numbers(&mut self, name: &str) -> Result<Vec<f32>> {
+    /// `InvalidInput` if there is no such tensor, it holds no floating point numbers, or one that is not finite.
+    pub fn numbers(&mut self, name: &str) -> Result<Vec<f32>> {
         let wrong = |what: &'static str| bad(what).with_context("tensor", name.to_owned());
-        let entry = self.entries.get(name).ok_or_else(|| wrong("there is no such tensor"))?;
-        self.file.seek(SeekFrom::Start(entry.start))?;
-        let mut bytes = vec![0; entry.bytes as usize];
-        self.file.read_exact(&mut bytes)?;
+        let (kind, bytes) = self.bytes(name)?;
         let two = |c: &[u8]| u16::from_le_bytes([c[0], c[1]]);
-        let numbers: Vec<f32> = match entry.kind {
-            Kind::F32 => {
+        let eight = |c: &[u8]| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]);
+        let numbers: Vec<f32> = match kind {
+            SafeType::F32 => {
                 bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
             }
-            Kind::F16 => bytes.chunks_exact(2).map(|c| from_f16(two(c))).collect(),
-            Kind::BF16 => bytes.chunks_exact(2).map(|c| from_bf16(two(c))).collect(),
-            Kind::Other(_) => return Err(wrong("a tensor holds no floating point numbers")),
+            SafeType::F16 => bytes.chunks_exact(2).map(|c| from_f16(two(c))).collect(),
+            SafeType::BF16 => bytes.chunks_exact(2).map(|c| from_bf16(two(c))).collect(),
+            SafeType::F64 => bytes.chunks_exact(8).map(|c| eight(c) as f32).collect(),
+            _ => return Err(wrong("a tensor holds no floating point numbers")),
         };
         if numbers.iter().any(|x| !x.is_finite()) {
             return Err(wrong("a tensor holds a number that is not finite"));
         }
         Ok(numbers)
+    }
+
+    /// A tensor's whole numbers.
+    ///
+    /// # Errors
+    /// `InvalidInput` if there is no such tensor, it holds no whole numbers, or one beyond 63 bits.
+    pub fn whole_numbers(&mut self, name: &str) -> Result<Vec<i64>> {
+        let wrong = |what: &'static str| bad(what).with_context("tensor", name.to_owned());
+        let (kind, bytes) = self.bytes(name)?;
+        let (SafeType::Signed(width) | SafeType::Unsigned(width)) = kind else {
+            return Err(wrong("a tensor holds no whole numbers"));
+        };
+        let signed = matches!(kind, SafeType::Signed(_));
+        let width = usize::from(width);
+        let number = |c: &[u8]| {
+            let negative = signed && c[width - 1] & 0x80 != 0;
+            let mut wide = [if negative { 0xff } else { 0 }; 8];
+            wide[..width].copy_from_slice(c);
+            let number = i64::from_le_bytes(wide);
+            (signed || number >= 0).then_some(number)
+        };
+        let numbers: Option<Vec<i64>> = bytes.chunks_exact(width).map(number).collect();
+        numbers.ok_or_else(|| wrong("a tensor holds a number that is too large"))
+    }
+
+    fn bytes(&mut self, name: &str) -> Result<(SafeType, Vec<u8>)> {
+        let missing = || bad("there is no such tensor").with_context("tensor", name.to_owned());
+        let entry = self.entries.get(name).ok_or_else(missing)?;
+        self.file.seek(SeekFrom::Start(entry.start))?;
+        let mut bytes = vec![0; entry.bytes as usize];
+        self.file.read_exact(&mut bytes)?;
+        Ok((entry.kind, bytes))
     }
 }
 
@@ -157,7 +231,7 @@ fn entries(header: &BTreeMap<String, Value>, data: u64, len: u64) -> Result<BTre
 }
 
 fn entry(value: &Value, data: u64, len: u64) -> Option<Entry> {
-    let kind = Kind::of(value.get("dtype")?.as_str()?)?;
+    let kind = SafeType::of(value.get("dtype")?.as_str()?)?;
     let shape: Vec<u64> = value.get("shape")?.as_array()?.iter().map(Value::as_u64).collect::<Option<_>>()?;
     let offsets = value.get("data_offsets")?.as_array()?;
     let [start, end] = [offsets.first()?.as_u64()?, offsets.get(1)?.as_u64()?];
@@ -169,3 +243,7 @@ fn entry(value: &Value, data: u64, len: u64) -> Option<Entry> {
         && data.checked_add(end)? <= len;
     fits.then_some(Entry { kind, shape, start: data + start, bytes })
 }
+
+#[cfg(test)]
+#[path = "safetensors_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@
 mod table;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use unicode_properties::{GeneralCategory as G, UnicodeGeneralCategory};
 
 use crate::Header;
 use table::{Place, Table};
+pub use vocabulary::Casing;
 
 /// Longer words are unknown.
 const MAX_WORD_CHARS: usize = 100;
@@ -26,6 +28,7 @@ const WORD_MARK: char = '\u{2581}';
 pub struct WordPiece {
     table: Table,
     name: String,
+    words: usize,
     unknown: i32,
     begin: i32,
     end: i32,
@@ -189,7 +192,8 @@ impl WordPiece {
         });
         let lowercase = header.flag("tokenizer.ggml.normalizer.lowercase").unwrap_or(true);
         let strip_accents = header.flag("tokenizer.ggml.normalizer.strip_accents").unwrap_or(lowercase);
-        Ok(Self { table: Table::new(pieces), name, unknown, begin, end, lowercase, strip_accents })
+        let table = Table::new(pieces);
+        Ok(Self { table, name, words: texts.len(), unknown, begin, end, lowercase, strip_accents })
     }
 
     /// The ids of a text's tokens, without begin and end marks.
@@ -197,6 +201,16 @@ impl WordPiece {
         let mut ids = Vec::with_capacity(text.len() / 3 + 2);
         self.run(text, &mut ids);
         ids
+    }
+
+    /// How many ids there are.
+    pub fn words(&self) -> usize {
+        self.words
+    }
+
+    /// The id of a word with an unknown part.
+    pub fn unknown(&self) -> i32 {
+        self.unknown
     }
 
     /// The mark before a text and the one after it.
