@@ -43,6 +43,9 @@ pub(crate) enum Purpose {
     Generate,
     /// One vector a sequence; all sequences share the context. `None`: pooling as the file says.
     Embed(Option<Pooling>),
+    /// The numbers of a classification head for each sequence, in place of a vector; else as `Embed`. The caller has
+    /// checked that the file has `cls.output.weight`: without it llama.cpp reads the wrong numbers.
+    Rank,
 }
 
 /// Size and shape of a context.
@@ -110,7 +113,7 @@ impl<'m> Engine<'m> {
         let sequences = range("slots", shape.sequences, MAX_SEQUENCES)?;
         let threads = range("threads", shape.threads, 512)?;
         range("context_tokens", shape.context_tokens, 1 << 28)?;
-        let embed = matches!(shape.purpose, Purpose::Embed(_));
+        let embed = shape.purpose != Purpose::Generate;
         let total = if embed {
             shape.context_tokens
         } else {
@@ -130,13 +133,16 @@ impl<'m> Engine<'m> {
             .with_kv_unified(embed)
             .with_embeddings(embed)
             .with_no_perf(true);
-        if let Purpose::Embed(pooling) = shape.purpose {
-            params = params.with_pooling_type(match pooling {
-                None => LlamaPoolingType::Unspecified,
-                Some(Pooling::Mean) => LlamaPoolingType::Mean,
-                Some(Pooling::Cls) => LlamaPoolingType::Cls,
-                Some(Pooling::Last) => LlamaPoolingType::Last,
-            });
+        let pooling = match shape.purpose {
+            Purpose::Generate => None,
+            Purpose::Embed(None) => Some(LlamaPoolingType::Unspecified),
+            Purpose::Embed(Some(Pooling::Mean)) => Some(LlamaPoolingType::Mean),
+            Purpose::Embed(Some(Pooling::Cls)) => Some(LlamaPoolingType::Cls),
+            Purpose::Embed(Some(Pooling::Last)) => Some(LlamaPoolingType::Last),
+            Purpose::Rank => Some(LlamaPoolingType::Rank),
+        };
+        if let Some(pooling) = pooling {
+            params = params.with_pooling_type(pooling);
         }
         let context = model.new_context(backend()?, params).map_err(|e| {
             Error::config("llama.cpp could not make a context for the model")
