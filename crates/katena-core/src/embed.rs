@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -12,7 +13,8 @@ use crate::response::Usage;
 use crate::splitter::Tokenizer;
 
 /// What a text is embedded for; some models treat the two differently.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EmbedRole {
     /// Something that is searched for.
@@ -100,7 +102,7 @@ impl EmbedResponse {
 }
 
 /// An embedder's identity and limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EmbedderInfo {
     /// Names the vector space: two embedders with the same `model` give comparable vectors, others never do. Includes

@@ -238,6 +238,17 @@ impl Error {
         self.0.context.iter().find(|(k, _)| *k == key).map(|(_, v)| v.as_str())
     }
 
+    /// All context values with their names, in the order in which they were added.
+    ///
+    /// ```
+    /// use katena_core::Error;
+    /// let error = Error::config("too large").with_context("bytes", "9").with_context("most", "5");
+    /// assert_eq!(error.contexts().collect::<Vec<_>>(), [("bytes", "9"), ("most", "5")]);
+    /// ```
+    pub fn contexts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.context.iter().map(|(key, value)| (*key, value.as_str()))
+    }
+
     /// Shorthand for [`ErrorKind::Config`].
     pub fn config(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Config, message)

@@ -1,12 +1,14 @@
 //! What a chat model is and can do.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::chat::ChatRequest;
 use crate::error::Result;
 
 /// What a chat model can do; contract suites and callers choose by it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ChatCapabilities {
     /// Tool calls.
@@ -135,7 +137,7 @@ impl ChatCapabilities {
 }
 
 /// A model's name and abilities.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ModelInfo {
     /// Who serves it, such as `openai` or `llama.cpp`.

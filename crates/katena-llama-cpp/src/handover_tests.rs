@@ -56,7 +56,7 @@ fn the_last_sender_closes_and_leaves_its_items() {
 #[test]
 fn without_a_receiver_nothing_is_taken_and_nothing_stays() {
     // An item that holds a sender, as jobs do.
-    struct Job(Sender<Job>, Arc<()>);
+    struct Job(#[expect(dead_code, reason = "held")] Sender<Job>, #[expect(dead_code, reason = "held")] Arc<()>);
     let (sender, receiver) = channel(4);
     let alive = Arc::new(());
     sender.try_send(Job(sender.clone(), alive.clone())).unwrap();

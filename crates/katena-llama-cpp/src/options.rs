@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Told how much of a model is loaded, from 0 to 1.
 pub type Progress = Arc<dyn Fn(f32) + Send + Sync>;
 
@@ -13,7 +15,8 @@ pub type Progress = Arc<dyn Fn(f32) + Send + Sync>;
 /// let options = LlamaOptions::new().with_context_tokens(4096).with_threads(2).with_slots(2);
 /// assert_eq!(options.context_tokens, Some(4096));
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct LlamaOptions {
     /// Layers computed on the GPU; more than the model has means all. Needs one of the features `cuda`, `vulkan`,
@@ -36,6 +39,7 @@ pub struct LlamaOptions {
     /// A chat template (Jinja) in place of the file's own.
     pub chat_template: Option<String>,
     /// Told how much is loaded.
+    #[serde(skip)]
     pub progress: Option<Progress>,
 }
 
@@ -135,7 +139,8 @@ impl LlamaOptions {
 }
 
 /// What happens to a text with more tokens than the embedder reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Overlong {
     /// The call fails with `ContextTooLong`, naming the text.
@@ -146,7 +151,8 @@ pub enum Overlong {
 }
 
 /// How the vectors of a text's tokens become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Pooling {
     /// Their mean.
@@ -175,7 +181,8 @@ impl Pooling {
 /// let options = EmbedderOptions::new().with_overlong(Overlong::Truncate).with_threads(1);
 /// assert_eq!(options.overlong, Overlong::Truncate);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct EmbedderOptions {
     /// Layers computed on the GPU, as in [`LlamaOptions::gpu_layers`].
@@ -200,6 +207,7 @@ pub struct EmbedderOptions {
     /// Most bytes of main memory, as in [`LlamaOptions::memory_limit`].
     pub memory_limit: Option<u64>,
     /// Told how much is loaded.
+    #[serde(skip)]
     pub progress: Option<Progress>,
 }
 
