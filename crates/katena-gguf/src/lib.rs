@@ -1,4 +1,5 @@
-//! GGUF model files: a reader that trusts nothing, a writer, a converter of BERT embedders, and BERT's tokenizer. Pure Rust.
+//! GGUF model files: a reader that trusts nothing, a writer, a converter of BERT embedders, a quantiser, and BERT's
+//! tokenizer. Pure Rust.
 //!
 //! The reader runs before llama.cpp sees a file, so that a hostile or broken file is a typed error.
 //! The format is described in ggml's `docs/gguf.md`: little endian, magic, version, counts, key-values, tensor infos, padding, data.
@@ -6,6 +7,7 @@
 #![allow(clippy::cast_possible_wrap, reason = "file formats count in 32 bits; every number is bounded")]
 
 pub mod convert;
+mod quantize;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -14,7 +16,8 @@ mod wordpiece;
 mod write;
 
 pub use convert::safetensors::{SafeTensors, SafeType};
-pub use read::{Header, Keep};
+pub use quantize::{Quantized, quantize};
+pub use read::{Header, Keep, TensorInfo};
 pub use value::{TensorType, Value};
 pub use wordpiece::{Casing, WordPiece};
 pub use write::{TensorPlan, Writer};

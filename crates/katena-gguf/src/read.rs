@@ -40,6 +40,37 @@ pub struct Header {
     pub tensors: HashSet<String>,
     /// The file's size in bytes.
     pub file_bytes: u64,
+    /// The tensors in the file's order.
+    infos: Vec<TensorInfo>,
+    pub(crate) layout: Layout,
+}
+
+/// A tensor of a file: its shape and where its data is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// Its shape, innermost dimension first; at most four dimensions, none of them 0.
+    pub dims: Vec<u64>,
+    /// ggml's number of its type: 0 is F32, 1 is F16, 8 is `Q8_0`.
+    pub kind: u32,
+    /// Where its data begins, in bytes from the file's beginning.
+    pub start: u64,
+    /// How many bytes its data has; they lie inside the file.
+    pub bytes: u64,
+}
+
+/// Where the parts of the head are.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    /// How many key-values there are.
+    pub(crate) pairs: u64,
+    /// From where to where they are.
+    pub(crate) pairs_at: (u64, u64),
+    /// Where the value of `general.file_type` is, if it's there as 32 bits.
+    pub(crate) file_type_at: Option<u64>,
+    /// How tensor data is aligned.
+    pub(crate) alignment: u64,
 }
 
 struct Source<R> {
@@ -222,9 +253,13 @@ impl Header {
                 .with_context("count", tensors.to_string()));
         }
         let mut values = HashMap::new();
+        let mut layout = Layout { pairs, pairs_at: (s.at, s.at), ..Layout::default() };
         for _ in 0..pairs {
             let key = s.name()?;
             let kind = s.u32()?;
+            if kind == code::U32 && key == "general.file_type" {
+                layout.file_type_at = Some(s.at);
+            }
             let value = match kind {
                 code::STRING => s.text(MAX_TEXT)?.map_or(Value::Skipped(1), Value::Text),
                 code::ARRAY => s.array(keep == Keep::Vocabulary && key == "tokenizer.ggml.tokens")?,
@@ -234,7 +269,8 @@ impl Header {
                 return Err(bad("the GGUF file has a key twice"));
             }
         }
-        let mut header = Self { values, tensors: HashSet::new(), file_bytes: len };
+        layout.pairs_at.1 = s.at;
+        let mut header = Self { values, tensors: HashSet::new(), file_bytes: len, infos: Vec::new(), layout };
         header.check_tensors(&mut s, tensors)?;
         Ok(header)
     }
@@ -245,20 +281,20 @@ impl Header {
             Some(Value::Unsigned(n)) if n.is_power_of_two() && *n <= 1 << 20 => *n,
             Some(_) => return Err(bad("the GGUF file's alignment is not a power of two")),
         };
-        let mut ends = Vec::new();
+        self.layout.alignment = alignment;
         for _ in 0..count {
             let name = s.name()?;
-            let dims = s.u32()? as usize;
-            if dims > MAX_DIMS {
+            let count = s.u32()? as usize;
+            if count > MAX_DIMS {
                 return Err(
                     bad("a tensor of the GGUF file has too many dimensions").with_context("tensor", name)
                 );
             }
             let mut elements = 1u64;
-            let mut row = 1u64;
-            for n in 0..dims {
+            let mut dims = Vec::with_capacity(count);
+            for _ in 0..count {
                 let d = s.u64()?;
-                row = if n == 0 { d } else { row };
+                dims.push(d);
                 elements = match elements.checked_mul(d) {
                     Some(e) if e > 0 && i64::try_from(e).is_ok() => e,
                     _ => {
@@ -272,6 +308,7 @@ impl Header {
             if offset % alignment != 0 {
                 return Err(bad("a tensor of the GGUF file is not aligned").with_context("tensor", name));
             }
+            let row = dims.first().copied().unwrap_or(1);
             let bytes = match block(kind) {
                 Some((per, size)) if row.is_multiple_of(per) => (elements / per).checked_mul(size),
                 Some(_) => None,
@@ -281,25 +318,32 @@ impl Header {
                         .with_context("type", kind.to_string()));
                 }
             };
-            let Some(end) = bytes.and_then(|b| b.checked_add(offset)) else {
+            let Some(bytes) = bytes.filter(|b| b.checked_add(offset).is_some()) else {
                 return Err(
                     bad("a tensor of the GGUF file has an impossible shape").with_context("tensor", name)
                 );
             };
-            ends.push((name.clone(), end));
+            self.infos.push(TensorInfo { name: name.clone(), dims, kind, start: offset, bytes });
             if !self.tensors.insert(name) {
                 return Err(bad("the GGUF file has a tensor twice"));
             }
         }
         let start = s.at.next_multiple_of(alignment);
-        for (name, end) in ends {
-            if start.checked_add(end).is_none_or(|e| e > s.len) {
+        for info in &mut self.infos {
+            // The offset and the size together fit, as checked above.
+            if start.checked_add(info.start + info.bytes).is_none_or(|e| e > s.len) {
                 return Err(bad("the GGUF file is cut off: a tensor reaches past its end")
-                    .with_context("tensor", name)
+                    .with_context("tensor", info.name.clone())
                     .with_context("file_bytes", s.len.to_string()));
             }
+            info.start += start;
         }
         Ok(())
+    }
+
+    /// The tensors in the file's order.
+    pub fn tensor_infos(&self) -> &[TensorInfo] {
+        &self.infos
     }
 
     /// A whole number that is not negative.

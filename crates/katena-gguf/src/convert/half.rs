@@ -1,7 +1,7 @@
 //! 16-bit floating point numbers.
 
 /// The nearest IEEE 754 half-precision number, ties to even; too large becomes infinite.
-pub(super) fn to_f16(x: f32) -> u16 {
+pub(crate) fn to_f16(x: f32) -> u16 {
     let bits = x.to_bits();
     let sign = ((bits >> 16) & 0x8000) as u16;
     let exponent = ((bits >> 23) & 0xff) as i32;
@@ -31,7 +31,7 @@ pub(super) fn to_f16(x: f32) -> u16 {
 }
 
 /// A half-precision number's value.
-pub(super) fn from_f16(bits: u16) -> f32 {
+pub(crate) fn from_f16(bits: u16) -> f32 {
     let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
     let exponent = i32::from((bits >> 10) & 0x1f);
     let mantissa = f32::from(bits & 0x3ff);
@@ -44,7 +44,7 @@ pub(super) fn from_f16(bits: u16) -> f32 {
 }
 
 /// A bfloat16 number's value.
-pub(super) fn from_bf16(bits: u16) -> f32 {
+pub(crate) fn from_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 

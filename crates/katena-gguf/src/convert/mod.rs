@@ -4,7 +4,7 @@
 //! expects WordPiece: `##x` as `x`, others after U+2581, special tokens unchanged.
 
 mod config;
-mod half;
+pub(crate) mod half;
 mod names;
 pub(crate) mod safetensors;
 
