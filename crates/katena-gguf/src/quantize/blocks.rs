@@ -11,21 +11,23 @@ pub(super) const Q8_0: u32 = 8;
 /// Bytes of a `Q8_0` block.
 pub(super) const Q8_0_BYTES: usize = 34;
 
+type Decode = fn(&[u8], &mut [f32; ROW]);
+
 /// How 32 weights of a type are read.
 pub(super) struct Decoder {
     /// Bytes that hold 32 weights.
     pub(super) bytes: usize,
     /// Reads them.
-    pub(super) decode: fn(&[u8], &mut [f32; ROW]),
+    pub(super) decode: Decode,
 }
 
 /// The decoder of a tensor type, if it is one that is rewritten.
 pub(super) fn decoder(kind: u32) -> Option<Decoder> {
-    let (bytes, decode): (usize, fn(&[u8], &mut [f32; ROW])) = match kind {
+    let (bytes, decode): (usize, Decode) = match kind {
         0 => {
             (ROW * 4, |b, x| fill(x, b.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))))
         }
-        1 => (ROW * 2, |b, x| fill(x, b.chunks_exact(2).map(|c| half(c)))),
+        1 => (ROW * 2, |b, x| fill(x, b.chunks_exact(2).map(half))),
         30 => {
             (ROW * 2, |b, x| fill(x, b.chunks_exact(2).map(|c| from_bf16(u16::from_le_bytes([c[0], c[1]])))))
         }
