@@ -49,6 +49,18 @@ pub enum ResponseFormat {
         /// The schema.
         schema: Value,
     },
+    /// Text that matches a regular expression as a whole, in the syntax of the crate `regex`, without anchors and looking
+    /// around. Local models keep it; a vendor that can't gives `Unsupported`.
+    Regex {
+        /// The expression.
+        pattern: String,
+    },
+    /// Text of a grammar, in llguidance's dialect of Lark: rules such as `start: "yes" | "no"`. Local models keep it; a
+    /// vendor that can't gives `Unsupported`.
+    Grammar {
+        /// The grammar; its first rule is `start`.
+        grammar: String,
+    },
 }
 
 impl ResponseFormat {

@@ -87,6 +87,11 @@ pub(super) async fn ask<T: DeserializeOwned>(
     let (name, schema) = match request.response_format.take().unwrap_or_else(|| format.clone()) {
         ResponseFormat::JsonSchema { name, schema } => (name, schema),
         ResponseFormat::JsonObject => (String::new(), Value::Null),
+        ResponseFormat::Regex { .. } | ResponseFormat::Grammar { .. } => {
+            return Err(Error::unsupported(
+                "a typed answer is JSON, not text of a regular expression or grammar",
+            ));
+        }
     };
     let way = Way::of(model.info().capabilities, &request);
     let wrapped = !own_format && schema["type"] != "object";

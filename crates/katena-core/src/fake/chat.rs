@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::chat::{ChatModel, ChatRequest, ToolChoice};
+use crate::chat::{ChatModel, ChatRequest, ResponseFormat, ToolChoice};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ChatEvent, ChatStream};
@@ -26,6 +26,9 @@ fn refuse_what_is_impossible(request: &ChatRequest, can: ChatCapabilities) -> Re
     }
     if request.response_format.is_some() && !can.json_schema {
         return no("this fake writes no JSON");
+    }
+    if let Some(ResponseFormat::Regex { .. } | ResponseFormat::Grammar { .. }) = request.response_format {
+        return no("this fake writes no text of a regular expression or grammar");
     }
     if request.logprobs.is_some() && !can.logprobs {
         return no("this fake has no log-probabilities");
@@ -113,7 +116,8 @@ impl EchoChat {
         let mut text = match &request.response_format {
             Some(crate::ResponseFormat::JsonSchema { schema, .. }) => example(schema).to_string(),
             Some(crate::ResponseFormat::JsonObject) => "{}".to_owned(),
-            None => said,
+            // `check` has refused the others.
+            _ => said,
         };
         for stop in request.stop.iter().filter(|s| !s.is_empty()) {
             if let Some(at) = text.find(stop.as_str()) {

@@ -1,10 +1,12 @@
 //! Chat models on llama.cpp.
 
 mod calls;
+mod choose;
 mod emit;
 mod plan;
 mod prompt;
 mod slot;
+mod stats;
 mod stream;
 mod strftime;
 mod template;
@@ -14,7 +16,7 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -25,27 +27,40 @@ use katena_core::{
 use llama_cpp_2::model::LlamaModel;
 use tokio::sync::mpsc;
 
-use crate::engine::{Purpose, Shape, load_model, model_name};
+use crate::engine::{Engine, Purpose, Shape, load_model, model_name};
+use crate::handover::Sender;
 use crate::memory;
 use crate::options::LlamaOptions;
-use crate::sample::Chooser;
+use crate::sample::{Chooser, Grammars, Vocabulary};
+use crate::sched::{Limits, Reuse};
 use crate::tokens::PieceTokenizer;
 use katena_gguf::{Header, Keep};
 use plan::{Defaults, plan};
 use prompt::Prompter;
 use slot::Job;
+pub use stats::EngineStats;
+use stats::Shared;
 use stream::Events;
 
 /// The context of a slot if the caller names none, where the model was trained for more.
 const USUAL_CONTEXT: u32 = 8192;
 /// Events on their way to a reader.
 const EVENTS: usize = 32;
+/// Most slots.
+const MAX_SLOTS: u32 = 64;
+/// The cache of all slots together if the caller names none, unless one context is larger.
+const USUAL_CACHE: u32 = 32_768;
+/// What is kept of finished requests if the caller names nothing.
+const USUAL_KEPT: u32 = 4096;
 
 /// A chat model in this process.
 ///
 /// One thread owns the model; clones and concurrent calls share it. [`LlamaOptions::slots`] requests are answered side by
-/// side, one token each a step, others wait their turn. Dropping a stream frees its slot within one step. An answer that
-/// is not read pauses after some 32 events, and goes on when it is read or when others wait for its slot.
+/// side, one token each a step, others wait their turn; when too many wait, a call fails at once with `Unavailable` and a
+/// time to try again. Dropping a stream frees its slot within one step. An answer that is not read pauses after some 32
+/// events and goes on when it is read; meanwhile others may have its slot.
+/// What requests begin with in common is computed once: [`Usage::cached_tokens`](katena_core::Usage::cached_tokens) says
+/// how much of a prompt was there already. [`LlamaChat::stats`] tells what the engine does.
 /// The thread ends when the last clone and the last stream are dropped.
 ///
 /// Messages go through the model's own chat template. Text in them that looks like a control mark (`<|im_end|>`) stays
@@ -71,19 +86,17 @@ struct Inner {
     info: ModelInfo,
     model: Arc<LlamaModel>,
     prompter: Prompter,
+    grammars: Arc<Grammars>,
     defaults: Defaults,
     context_tokens: usize,
+    slots: usize,
+    queue: usize,
+    shared: Arc<Shared>,
     /// Taken when dropped.
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     /// Held by each answer under way.
     answers: Arc<()>,
-}
-
-impl Inner {
-    fn thread(&self) -> Result<&Thread> {
-        self.thread.as_ref().map(JoinHandle::thread).ok_or_else(ended)
-    }
 }
 
 fn ended() -> Error {
@@ -94,7 +107,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.jobs = None;
         let Some(thread) = self.thread.take() else { return };
-        thread.thread().unpark();
         // The model is put away when this returns, one step of the computation later at most: a program that ends now must
         // not tear C++'s statics down under a thread that still uses them. An answer that is still being read keeps the
         // thread at work, and may be read by this very thread: then nothing waits.
@@ -124,7 +136,8 @@ impl LlamaChat {
         let header = Header::read(path, Keep::Small)?;
         let named = |e: Error| e.with_context("file", path.display().to_string());
         let context_tokens = context_tokens(&header, options.context_tokens).map_err(named)?;
-        let total = u64::from(context_tokens).saturating_mul(u64::from(options.slots));
+        let limits = limits(&options, context_tokens)?;
+        let total = limits.cache_tokens as u64;
         let estimate = memory::estimate(&header, total, u64::from(options.batch_tokens));
         memory::check(estimate, options.memory_limit, total).map_err(named)?;
         let causal = header.flag(&format!("{}.attention.causal", header.architecture().map_err(named)?));
@@ -138,16 +151,23 @@ impl LlamaChat {
         let name = model_name(path);
         let template = options.chat_template.as_deref().or(header.text("tokenizer.chat_template"));
         let prompter = Prompter::new(model.clone(), template);
+        let grammars = Grammars::of_model(model.clone());
+        let reuse = if Engine::can_cut(&model, &header) { Reuse::Prefixes } else { Reuse::Off };
+        let sequences = if reuse == Reuse::Off { limits.slots } else { limits.sequences };
+        let limits = Limits { reuse, sequences, ..limits };
         let shape = Shape {
             context_tokens,
-            sequences: options.slots,
-            batch_tokens: options.batch_tokens,
+            sequences: sequences as u32,
+            // Each running answer has its token in every step.
+            batch_tokens: options.batch_tokens.max(if options.batch_tokens > 0 { options.slots } else { 0 }),
             threads: options.threads,
-            purpose: Purpose::Generate,
+            purpose: Purpose::Generate { cache_tokens: limits.cache_tokens as u32 },
         };
+        let shared = Arc::new(Shared::default());
         let handle =
-            worker::start(model.clone(), shape, name.clone(), options.queue.max(1)).map_err(named)?;
-        let mut capabilities = ChatCapabilities::none().with_seed().with_logprobs().with_stop().with_usage();
+            worker::start(model.clone(), shape, limits, name.clone(), shared.clone()).map_err(named)?;
+        let mut capabilities = 
+            ChatCapabilities::none().with_seed().with_logprobs().with_json_schema().with_stop().with_usage();
         if prompter.tools() {
             capabilities = capabilities.with_tools();
         }
@@ -158,8 +178,12 @@ impl LlamaChat {
             info,
             model,
             prompter,
+            grammars,
             defaults: Defaults::of(&header),
             context_tokens: handle.context_tokens,
+            slots: limits.slots,
+            queue: options.queue.max(1),
+            shared,
             jobs: Some(handle.jobs),
             thread: Some(handle.thread),
             answers: Arc::default(),
@@ -180,20 +204,58 @@ impl LlamaChat {
         Ok(self.0.prompter.prompt(request, &plan, self.0.context_tokens)?.len())
     }
 
+    /// What the engine did so far and does now.
+    pub fn stats(&self) -> EngineStats {
+        self.0.shared.stats()
+    }
+
     async fn start(&self, request: &ChatRequest) -> Result<Events> {
         request.context.check()?;
+        let place = self.0.shared.enter(self.0.slots, self.0.queue)?;
         let plan = plan(request, &self.0.defaults, self.0.prompter.tools())?;
         let prompt = self.0.prompter.prompt(request, &plan, self.0.context_tokens)?;
         let (events, receiver) = mpsc::channel(EVENTS);
-        let chooser = Chooser::new(&plan.sampling, self.0.model.n_vocab(), self.0.context_tokens)?;
-        let job = Job { prompt, plan, chooser, context: request.context.clone(), events };
-        let thread = self.0.thread()?;
+        let vocabulary = Vocabulary::Model(&self.0.model);
+        let chooser = Chooser::new(&plan.sampling, vocabulary, self.0.context_tokens)?;
+        let constraint = match &plan.form {
+            Some(form) => Some(request.context.cancel.guard(self.0.grammars.compile(form)).await?),
+            None => None,
+        };
+        let chooser = chooser.with_constraint(constraint);
+        let job = Job { prompt, plan, chooser, context: request.context.clone(), events, place };
         let jobs = self.0.jobs.as_ref().ok_or_else(ended)?;
-        let send = async { jobs.send(job).await.map_err(|_| ended()) };
-        request.context.cancel.guard(send).await?;
-        thread.unpark();
-        Ok(Events::new(receiver, thread.clone(), self.0.answers.clone(), &request.context))
+        jobs.try_send(job).map_err(|_| ended())?;
+        Ok(Events::new(receiver, jobs.clone(), self.0.answers.clone(), &request.context))
     }
+}
+
+/// What the options share out, checked.
+fn limits(options: &LlamaOptions, context_tokens: u32) -> Result<Limits> {
+    let within = |name: &'static str, value: u32, least: u32, most: u32| {
+        if (least..=most).contains(&value) {
+            return Ok(value as usize);
+        }
+        Err(Error::config("a setting of the local model is out of range")
+            .with_context("setting", name)
+            .with_context("value", value.to_string())
+            .with_context("least", least.to_string())
+            .with_context("most", most.to_string()))
+    };
+    let slots = within("slots", options.slots, 1, MAX_SLOTS)?;
+    let all = context_tokens.saturating_mul(options.slots);
+    let cache = options.cache_tokens.unwrap_or(all.min(USUAL_CACHE.max(context_tokens)));
+    let usual_prefill = if options.gpu_layers > 0 { 512 } else { 64 };
+    Ok(Limits {
+        slots,
+        sequences: slots + (2 * slots).max(16),
+        cache_tokens: within("cache_tokens", cache, context_tokens, 1 << 28)?,
+        context_tokens: context_tokens as usize,
+        batch_tokens: options.batch_tokens as usize,
+        prefill_cap: within("prefill_tokens", options.prefill_tokens.unwrap_or(usual_prefill), 1, 8192)?,
+        queue: usize::MAX,
+        kept_tokens: options.kept_tokens.unwrap_or(USUAL_KEPT) as usize,
+        reuse: Reuse::Off,
+    })
 }
 
 /// The context asked for, or the usual one, within what the model was trained for.

@@ -1,9 +1,9 @@
 //! A request's options, checked.
 
-use katena_core::{ChatRequest, Error, Part, Result, ToolChoice};
+use katena_core::{ChatRequest, Error, Part, ResponseFormat, Result, ToolChoice};
 use serde_json::Value;
 
-use crate::sample::Sampling;
+use crate::sample::{Extras, Form, Sampling};
 use katena_gguf::Header;
 
 /// Most stop texts of a request, and the longest, in bytes.
@@ -60,6 +60,8 @@ pub(crate) struct Plan {
     pub(crate) max_tokens: Option<usize>,
     pub(crate) alternatives: Option<usize>,
     pub(crate) calling: Calling,
+    /// What the answer is held to.
+    pub(crate) form: Option<Form>,
     /// Calls already in the conversation.
     pub(crate) past_calls: usize,
 }
@@ -85,12 +87,10 @@ pub(crate) fn plan(request: &ChatRequest, defaults: &Defaults, tools: bool) -> R
     if request.messages.is_empty() {
         return Err(Error::invalid_input("the request has no messages"));
     }
-    if request.response_format.is_some() {
-        return Err(Error::unsupported("local models can't be held to a response format yet"));
-    }
     let past_calls = check_parts(request, tools)?;
     let calling = calling(request, tools)?;
-    let (min_p, repeat) = extras(request)?;
+    let form = form(request, &calling)?;
+    let extras = Extras::of(request)?;
 
     let temperature = within("temperature", request.temperature, 0.0, 100.0)?.unwrap_or(defaults.temperature);
     let top_p = within("top_p", request.top_p, 0.0, 1.0)?;
@@ -113,16 +113,35 @@ pub(crate) fn plan(request: &ChatRequest, defaults: &Defaults, tools: bool) -> R
         return Err(invalid("stop", format!("a text of {} bytes", stop.len())));
     }
     // The file's cut-offs go with the file's temperature; a caller who chose one option gets only what was chosen.
-    let chosen = top_p.is_some() || request.top_k.is_some() || min_p.is_some();
+    let cuts = [top_p, extras.min_p, extras.typical_p, extras.top_n_sigma];
+    let cut = request.top_k.is_some() || cuts.iter().any(Option::is_some);
+    if extras.mirostat.is_some() && (cut || extras.xtc.is_some() || temperature == 0.0) {
+        return Err(Error::invalid_input(
+            "mirostat does the work of cut-offs and needs a temperature: set it without top_k, top_p and their like",
+        )
+        .with_context("option", "mirostat"));
+    }
+    if extras.dynamic.is_some() && temperature == 0.0 {
+        return Err(invalid("dynatemp_range", "without a temperature"));
+    }
+    let chosen = cut || extras.mirostat.is_some();
     let usual = |value| if chosen { None } else { Some(value) };
     let sampling = Sampling {
         temperature,
         top_k: request.top_k.or(if chosen { None } else { Some(defaults.top_k) }),
         top_p: top_p.or(usual(defaults.top_p)),
-        min_p: min_p.or(usual(defaults.min_p)),
+        min_p: extras.min_p.or(usual(defaults.min_p)),
+        typical_p: extras.typical_p,
+        top_n_sigma: extras.top_n_sigma,
+        xtc: extras.xtc,
+        dry: extras.dry,
+        mirostat: extras.mirostat,
+        dynamic: extras.dynamic,
         presence: within("presence_penalty", request.presence_penalty, -2.0, 2.0)?.unwrap_or(0.0),
         frequency: within("frequency_penalty", request.frequency_penalty, -2.0, 2.0)?.unwrap_or(0.0),
-        repeat: repeat.unwrap_or(1.0),
+        repeat: extras.repeat.unwrap_or(1.0),
+        repeat_last: extras.repeat_last,
+        bias: extras.bias,
         seed: request.seed.map_or_else(random_seed, fold_seed),
     };
     Ok(Plan {
@@ -131,6 +150,7 @@ pub(crate) fn plan(request: &ChatRequest, defaults: &Defaults, tools: bool) -> R
         max_tokens: request.max_tokens.map(|n| n as usize),
         alternatives: request.logprobs.map(|n| n as usize),
         calling,
+        form,
         past_calls,
     })
 }
@@ -194,25 +214,21 @@ fn calling(request: &ChatRequest, tools: bool) -> Result<Calling> {
     }
 }
 
-/// The extras that are known: `min_p` and `repeat_penalty`.
-fn extras(request: &ChatRequest) -> Result<(Option<f32>, Option<f32>)> {
-    let (mut min_p, mut repeat) = (None, None);
-    for (key, value) in &request.extra {
-        let number = value.as_f64().map(|v| v as f32);
-        match (key.as_str(), number) {
-            ("min_p", Some(v)) => min_p = within("min_p", Some(v), 0.0, 1.0)?,
-            ("repeat_penalty", Some(v)) => repeat = within("repeat_penalty", Some(v), 0.1, 10.0)?,
-            ("min_p" | "repeat_penalty", None) => {
-                return Err(Error::invalid_input("an extra option must be a number")
-                    .with_context("option", key.clone()));
-            }
-            _ => {
-                return Err(Error::unsupported("an extra option is unknown to local models")
-                    .with_context("option", key.clone()));
-            }
-        }
+/// What the answer is held to.
+fn form(request: &ChatRequest, calling: &Calling) -> Result<Option<Form>> {
+    let Some(format) = &request.response_format else { return Ok(None) };
+    if *calling != Calling::Off {
+        return Err(Error::unsupported(
+            "local models can't be held to a response format and call tools as well",
+        ));
     }
-    Ok((min_p, repeat))
+    Ok(Some(match format {
+        ResponseFormat::JsonObject => Form::object(),
+        ResponseFormat::JsonSchema { schema, .. } => Form::Schema(schema.clone()),
+        ResponseFormat::Regex { pattern } => Form::Regex(pattern.clone()),
+        ResponseFormat::Grammar { grammar } => Form::Lark(grammar.clone()),
+        _ => return Err(Error::unsupported("this response format is unknown here")),
+    }))
 }
 
 /// llama.cpp's seeds have 32 bits, and all ones means "random".
@@ -231,7 +247,7 @@ fn random_seed() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use katena_core::{ErrorKind, Media, Message, ResponseFormat, Role, ToolResult, ToolSpec};
+    use katena_core::{ErrorKind, Media, Message, Role, ToolResult, ToolSpec};
 
     const DEFAULTS: Defaults = Defaults { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05 };
 
@@ -282,8 +298,7 @@ mod tests {
         let result = ToolResult::text(&katena_core::ToolCall::new("1", "now", "{}"), "noon");
         for request in [
             ask().with_tools([tool.clone()]),
-            ask().with_response_format(ResponseFormat::JsonObject),
-            ask().with_extra("mirostat", 2),
+            ask().with_extra("microstat", 2),
             ChatRequest::new([Message::new(Role::User, vec![image])]),
             ChatRequest::new([Message::tool(result.clone())]),
         ] {

@@ -1,28 +1,21 @@
 use super::*;
 
-const GREEDY: Sampling = Sampling {
-    temperature: 0.0,
-    top_k: None,
-    top_p: None,
-    min_p: None,
-    presence: 0.0,
-    frequency: 0.0,
-    repeat: 1.0,
-    seed: 1,
-};
+fn greedy() -> Sampling {
+    Sampling::default()
+}
 
 fn chooser(sampling: &Sampling, vocabulary: usize) -> Chooser {
-    Chooser::new(sampling, vocabulary as i32, 256).unwrap()
+    Chooser::new(sampling, Vocabulary::Plain(vocabulary as i32), 256).unwrap()
 }
 
 fn hot() -> Sampling {
-    Sampling { temperature: 1.5, ..GREEDY }
+    Sampling { temperature: 1.5, ..greedy() }
 }
 
 fn all() -> Vec<Sampling> {
     vec![
-        GREEDY,
-        Sampling { repeat: 1.3, presence: -2.0, frequency: 2.0, ..GREEDY },
+        greedy(),
+        Sampling { repeat: 1.3, presence: -2.0, frequency: 2.0, ..greedy() },
         hot(),
         Sampling { top_k: Some(1), top_p: Some(1e-6), min_p: Some(1.0), ..hot() },
         Sampling { top_k: Some(u32::MAX), temperature: f32::MIN_POSITIVE, seed: u32::MAX, ..hot() },
@@ -62,7 +55,7 @@ fn logits_that_are_no_numbers_are_errors() {
 
 #[test]
 fn greedy_takes_the_first_of_the_likeliest() {
-    assert_eq!(chooser(&GREEDY, 4).choose(&[1.0, 3.0, 3.0, -1.0]).unwrap().0, 1);
+    assert_eq!(chooser(&greedy(), 4).choose(&[1.0, 3.0, 3.0, -1.0]).unwrap().0, 1);
 }
 
 #[test]
@@ -77,7 +70,7 @@ fn seeds_repeat_choices() {
 
 #[test]
 fn penalties_see_what_was_chosen() {
-    let mut chooser = chooser(&Sampling { presence: 2.0, ..GREEDY }, 3);
+    let mut chooser = chooser(&Sampling { presence: 2.0, ..greedy() }, 3);
     let chosen: Vec<i32> = (0..3).map(|_| chooser.choose(&[3.0, 2.5, 2.0]).unwrap().0).collect();
     assert_eq!(chosen, [0, 1, 2]);
 }

@@ -181,11 +181,12 @@ fn check_abilities(request: &ChatRequest, info: &ModelInfo, quirks: Quirks) -> R
     let json = match &request.response_format {
         None => true,
         Some(ResponseFormat::JsonObject) => can.json_schema || quirks.json_mode == JsonMode::Always,
-        Some(_) => can.json_schema,
+        Some(ResponseFormat::JsonSchema { .. }) => can.json_schema,
+        Some(_) => false,
     };
     let refused = [
         (!request.tools.is_empty() && !can.tools, "this model calls no tools"),
-        (!json, "this model has no JSON answers of this kind"),
+        (!json, "this model has no answers of this form"),
         (request.logprobs.is_some() && !can.logprobs, "this model reports no log-probabilities"),
         (request.seed.is_some() && !can.seed, "this model takes no seed"),
         (!request.stop.is_empty() && !can.stop, "this model takes no stop texts"),

@@ -128,6 +128,8 @@ fn what_cannot_be_expressed_is_said() {
     let url = || Media::Url { mime: None, url: "https://e/x".into() };
     let unsupported = [
         ask().with_top_k(3),
+        ask().with_response_format(ResponseFormat::Regex { pattern: "a+".into() }),
+        ask().with_response_format(ResponseFormat::Grammar { grammar: "start: \"a\"".into() }),
         ask().with_extra("n", 2),
         media(Part::Video { media: url() }),
         media(Part::Audio { media: url() }),

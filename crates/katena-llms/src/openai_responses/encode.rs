@@ -144,9 +144,14 @@ pub(super) fn prompt_only(body: &Body<'_>) -> Result<Value> {
 
 fn check_abilities(request: &ChatRequest, info: &ModelInfo) -> Result<()> {
     let can = info.capabilities;
+    let json = matches!(
+        request.response_format,
+        Some(ResponseFormat::JsonObject | ResponseFormat::JsonSchema { .. })
+    );
     let refused = [
         (!request.tools.is_empty() && !can.tools, "this model calls no tools"),
-        (request.response_format.is_some() && !can.json_schema, "this model has no JSON answers"),
+        (json && !can.json_schema, "this model has no JSON answers"),
+        (request.response_format.is_some() && !json, "this form of answer is not known to the protocol"),
         (request.logprobs.is_some() && !can.logprobs, "this model reports no log-probabilities"),
         (request.reasoning.is_some() && !can.reasoning, "this model's reasoning can't be controlled"),
         (request.prompt_cache.is_some() && !can.prompt_cache, "this model keeps no prompts"),

@@ -239,6 +239,8 @@ fn what_cannot_be_expressed_is_said() {
     let media = |part| ChatRequest::new([Message::new(Role::User, vec![part])]);
     for request in [
         ask().with_top_k(3),
+        ask().with_response_format(ResponseFormat::Regex { pattern: "a+".into() }),
+        ask().with_response_format(ResponseFormat::Grammar { grammar: "start: \"a\"".into() }),
         ask().with_seed(0),
         ask().with_stop(["x"]),
         ask().with_presence_penalty_of(0.5),

@@ -1,0 +1,317 @@
+//! What of JSON Schema the engine keeps. llguidance refuses most keywords that it does not implement; what it would read
+//! past, or read otherwise than the standard, is refused here. Nothing is ignored but annotations.
+//!
+//! Keywords: <https://json-schema.org/draft/2020-12>, its predecessors back to draft 4.
+
+use katena_core::{Error, Result};
+use serde_json::{Map, Value, json};
+
+use super::pattern::rust_pattern;
+
+/// Deepest nesting, and most values, of a schema.
+const MAX_DEPTH: usize = 64;
+const MAX_NODES: usize = 100_000;
+/// Numbers beyond this can't be told apart in 64-bit floats.
+const MAX_NUMBER: f64 = 9_007_199_254_740_992.0;
+/// Most characters of a number in digits.
+const MAX_DIGITS: usize = 18;
+/// Largest repetition and length that is counted.
+const MAX_COUNT: u64 = 100_000;
+/// White space between JSON's tokens: bounded, or small models never end.
+const SPACE: &str = r"\x20|\x0A\x20{0,32}|\x0A\x09{1,8}";
+
+/// Keywords whose value is a schema.
+const ONE: [&str; 3] = ["additionalProperties", "items", "additionalItems"];
+/// Keywords whose value is a list of schemas.
+const LISTS: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
+/// Keywords whose value is an object of schemas.
+const MAPS: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
+/// Keywords of any draft that say what is valid and that nothing here keeps.
+const UNKEPT: [&str; 20] = [
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "minContains",
+    "maxContains",
+    "propertyNames",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "$dynamicRef",
+    "$recursiveRef",
+    "$vocabulary",
+    "contentSchema",
+    "extends",
+    "disallow",
+    "divisibleBy",
+];
+
+fn unkept(keyword: &str) -> Error {
+    Error::unsupported("a keyword of the JSON schema can't be kept by local models")
+        .with_context("keyword", keyword.to_owned())
+}
+
+fn invalid(keyword: &str, what: &'static str) -> Error {
+    Error::invalid_input(what).with_context("keyword", keyword.to_owned())
+}
+
+/// The schema as llguidance gets it.
+///
+/// # Errors
+/// `Unsupported` with the keyword that can't be kept; `InvalidInput` for a schema that is none, or too large.
+pub(crate) fn prepare(schema: &Value) -> Result<Value> {
+    let mut schema = match schema {
+        Value::Bool(true) => json!({}),
+        Value::Bool(false) => return Err(invalid("false", "nothing fits the JSON schema")),
+        Value::Object(_) => schema.clone(),
+        _ => return Err(invalid("", "a JSON schema must be an object")),
+    };
+    // Before anything recursive looks at it.
+    size(&schema)?;
+    let old = schema["$schema"].as_str().map_or(2020, draft);
+    let factors = count_key(&schema, "multipleOf");
+    Walk { draft: old, factors }.schema(&mut schema)?;
+    if let Value::Object(object) = &mut schema {
+        object.insert(
+            "x-guidance".into(),
+            // Without \u escapes each text is written in one way only, so that names can be told apart.
+            json!({"whitespace_flexible": true, "whitespace_pattern": SPACE, "json_allowed_escapes": "nrbtf\\\""}),
+        );
+    }
+    Ok(schema)
+}
+
+fn draft(uri: &str) -> u32 {
+    match uri {
+        uri if uri.contains("draft-03") => 3,
+        uri if uri.contains("draft-04") => 4,
+        uri if uri.contains("draft-06") => 6,
+        uri if uri.contains("draft-07") => 7,
+        uri if uri.contains("2019-09") => 2019,
+        _ => 2020,
+    }
+}
+
+/// Bounds size and depth without recursion.
+fn size(schema: &Value) -> Result<()> {
+    let mut todo = vec![(schema, 0usize)];
+    let mut nodes = 0;
+    while let Some((value, depth)) = todo.pop() {
+        nodes += 1;
+        if nodes > MAX_NODES || depth > MAX_DEPTH {
+            return Err(Error::invalid_input("the JSON schema is too large or too deep")
+                .with_context("most_values", MAX_NODES.to_string())
+                .with_context("deepest", MAX_DEPTH.to_string()));
+        }
+        match value {
+            Value::Array(items) => todo.extend(items.iter().map(|v| (v, depth + 1))),
+            Value::Object(map) => todo.extend(map.values().map(|v| (v, depth + 1))),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn count_key(value: &Value, key: &str) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(|v| count_key(v, key)).sum(),
+        Value::Object(map) => {
+            usize::from(map.contains_key(key)) + map.values().map(|v| count_key(v, key)).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
+struct Walk {
+    draft: u32,
+    /// How many `multipleOf` there are: llguidance multiplies those that meet, in 32 bits.
+    factors: usize,
+}
+
+impl Walk {
+    fn schema(&self, schema: &mut Value) -> Result<()> {
+        let Value::Object(object) = schema else {
+            return if schema.is_boolean() {
+                Ok(())
+            } else {
+                Err(invalid("", "a JSON schema must be an object or a boolean"))
+            };
+        };
+        for (key, value) in object.iter() {
+            self.keyword(key, value)?;
+        }
+        relations(object)?;
+        if self.draft < 2020 && object.contains_key("prefixItems") {
+            return Err(unkept("prefixItems"));
+        }
+        if self.draft < 6 && object.contains_key("const") {
+            return Err(unkept("const"));
+        }
+        if let Some(Value::String(pattern)) = object.get_mut("pattern") {
+            *pattern = rust_pattern(pattern).map_err(|e| e.with_context("keyword", "pattern"))?;
+        }
+        if let Some(Value::Object(map)) = object.get_mut("patternProperties") {
+            let old = std::mem::take(map);
+            let count = old.len();
+            for (pattern, value) in old {
+                let name =
+                    rust_pattern(&pattern).map_err(|e| e.with_context("keyword", "patternProperties"))?;
+                map.insert(name, value);
+            }
+            if map.len() != count {
+                return Err(unkept("patternProperties"));
+            }
+        }
+        // `false` asks for nothing; llguidance would refuse the keyword.
+        object.remove("uniqueItems");
+        for key in ONE {
+            match object.get_mut(key) {
+                // An older form of `prefixItems`.
+                Some(Value::Array(items)) if key == "items" => self.all(items.iter_mut())?,
+                Some(value) => self.schema(value)?,
+                None => {}
+            }
+        }
+        for key in LISTS {
+            match object.get_mut(key) {
+                Some(Value::Array(items)) => self.all(items.iter_mut())?,
+                Some(_) => return Err(invalid(key, "a keyword of the JSON schema must have a list")),
+                None => {}
+            }
+        }
+        for key in MAPS {
+            match object.get_mut(key) {
+                Some(Value::Object(map)) => self.all(map.values_mut())?,
+                Some(_) => return Err(invalid(key, "a keyword of the JSON schema must have an object")),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn all<'v>(&self, schemas: impl Iterator<Item = &'v mut Value>) -> Result<()> {
+        for schema in schemas {
+            self.schema(schema)?;
+        }
+        Ok(())
+    }
+
+    fn keyword(&self, key: &str, value: &Value) -> Result<()> {
+        if UNKEPT.contains(&key) || key == "x-guidance" {
+            return Err(unkept(key));
+        }
+        match key {
+            "uniqueItems" if value != &Value::Bool(false) => Err(unkept(key)),
+            "$ref" => reference(value),
+            "const" => constant(key, value),
+            "enum" => match value.as_array() {
+                Some(values) => values.iter().try_for_each(|v| constant(key, v)),
+                None => Err(invalid(key, "a keyword of the JSON schema must have a list")),
+            },
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" if value.is_number() => {
+                digits(key, value)
+            }
+            "multipleOf" => self.factor(value),
+            "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" => {
+                match value.as_u64() {
+                    None => Err(invalid(key, "a count in the JSON schema must be a whole number")),
+                    Some(n) if n > MAX_COUNT => Err(unkept(key).with_context("most", MAX_COUNT.to_string())),
+                    Some(_) => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn factor(&self, value: &Value) -> Result<()> {
+        digits("multipleOf", value)?;
+        let factor = value.as_f64().unwrap_or_default();
+        // 0 and numbers with many digits are no factors; small whole ones may meet.
+        let meets = self.factors < 2 || (factor.fract() == 0.0 && factor < 65_536.0);
+        if factor > 0.0 && factor <= f64::from(u32::MAX) && meets {
+            Ok(())
+        } else {
+            Err(unkept("multipleOf"))
+        }
+    }
+}
+
+/// Keywords that llguidance keeps only without certain others.
+fn relations(object: &Map<String, Value>) -> Result<()> {
+    if object.contains_key("prefixItems")
+        && (object.contains_key("additionalItems") || object.get("items").is_some_and(Value::is_array))
+    {
+        return Err(unkept("additionalItems"));
+    }
+    // Names that are not given in the schema may come twice, which parsers count once.
+    let required = object
+        .get("required")
+        .and_then(Value::as_array)
+        .map_or(0, |r| r.iter().collect::<std::collections::HashSet<_>>().len() as u64);
+    if object.get("minProperties").and_then(Value::as_u64).is_some_and(|least| least > required + 1) {
+        return Err(unkept("minProperties"));
+    }
+    Ok(())
+}
+
+/// Only places inside the schema that are schemas themselves.
+fn reference(value: &Value) -> Result<()> {
+    let uri = value.as_str().ok_or_else(|| invalid("$ref", "a reference must be a text"))?;
+    if uri.contains("json-schema.org") {
+        return Err(unkept("$ref"));
+    }
+    let Some((_, fragment)) = uri.split_once('#') else { return Ok(()) };
+    if !fragment.starts_with('/') {
+        return Ok(());
+    }
+    let mut steps = fragment[1..].split('/').filter(|s| !s.is_empty());
+    while let Some(step) = steps.next() {
+        let step = step.replace("%24", "$");
+        let known = if MAPS.contains(&step.as_str()) || LISTS.contains(&step.as_str()) {
+            steps.next().is_some()
+        } else if step == "items" {
+            // A schema, or a list of them: then a number follows.
+            if steps.clone().next().is_some_and(|s| s.bytes().all(|b| b.is_ascii_digit())) {
+                steps.next();
+            }
+            true
+        } else {
+            ONE.contains(&step.as_str())
+        };
+        if !known {
+            return Err(unkept("$ref").with_context("reference", uri.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Numbers in constants must survive the way through 64-bit floats and digits.
+fn constant(key: &str, value: &Value) -> Result<()> {
+    match value {
+        Value::Number(_) => digits(key, value),
+        // What has no short escape can't be written without \u.
+        Value::String(text)
+            if text
+                .chars()
+                .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{8}' | '\u{c}')) =>
+        {
+            Err(unkept(key))
+        }
+        Value::Array(items) => items.iter().try_for_each(|v| constant(key, v)),
+        Value::Object(map) => map.values().try_for_each(|v| constant(key, v)),
+        _ => Ok(()),
+    }
+}
+
+fn digits(key: &str, value: &Value) -> Result<()> {
+    let number =
+        value.as_f64().ok_or_else(|| invalid(key, "a keyword of the JSON schema must have a number"))?;
+    if number.abs() > MAX_NUMBER || number.to_string().len() > MAX_DIGITS {
+        return Err(unkept(key).with_context("number", value.to_string()));
+    }
+    Ok(())
+}
