@@ -224,7 +224,7 @@ fn form(request: &ChatRequest, calling: &Calling) -> Result<Option<Form>> {
     }
     Ok(Some(match format {
         ResponseFormat::JsonObject => Form::object(),
-        ResponseFormat::JsonSchema { schema, .. } => Form::Schema(schema.clone()),
+        ResponseFormat::JsonSchema { schema, .. } => Form::schema(schema)?,
         ResponseFormat::Regex { pattern } => Form::Regex(pattern.clone()),
         ResponseFormat::Grammar { grammar } => Form::Lark(grammar.clone()),
         _ => return Err(Error::unsupported("this response format is unknown here")),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 use toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 
-use super::schema::prepare;
+use super::schema::{prepare, size};
 
 /// Compiled forms that a model keeps.
 const KEPT: usize = 32;
@@ -84,6 +84,15 @@ impl Form {
     /// Any JSON object.
     pub(crate) fn object() -> Self {
         Self::Schema(serde_json::json!({"type": "object"}))
+    }
+
+    /// JSON that fits `schema`, which is not looked at closely yet.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is too large or too deep.
+    pub(crate) fn schema(schema: &Value) -> Result<Self> {
+        size(schema)?;
+        Ok(Self::Schema(schema.clone()))
     }
 
     fn grammar(&self) -> Result<TopLevelGrammar> {

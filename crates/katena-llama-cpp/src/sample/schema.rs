@@ -63,7 +63,7 @@ fn invalid(keyword: &str, what: &'static str) -> Error {
 ///
 /// # Errors
 /// `Unsupported` with the keyword that can't be kept; `InvalidInput` for a schema that is none, or too large.
-pub(crate) fn prepare(schema: &Value) -> Result<Value> {
+pub(super) fn prepare(schema: &Value) -> Result<Value> {
     let mut schema = match schema {
         Value::Bool(true) => json!({}),
         Value::Bool(false) => return Err(invalid("false", "nothing fits the JSON schema")),
@@ -97,7 +97,10 @@ fn draft(uri: &str) -> u32 {
 }
 
 /// Bounds size and depth without recursion.
-fn size(schema: &Value) -> Result<()> {
+///
+/// # Errors
+/// `InvalidInput` beyond them.
+pub(super) fn size(schema: &Value) -> Result<()> {
     let mut todo = vec![(schema, 0usize)];
     let mut nodes = 0;
     while let Some((value, depth)) = todo.pop() {
@@ -310,7 +313,7 @@ fn constant(key: &str, value: &Value) -> Result<()> {
 fn digits(key: &str, value: &Value) -> Result<()> {
     let number =
         value.as_f64().ok_or_else(|| invalid(key, "a keyword of the JSON schema must have a number"))?;
-    if number.abs() > MAX_NUMBER || number.to_string().len() > MAX_DIGITS {
+    if number.abs() >= MAX_NUMBER || number.to_string().len() > MAX_DIGITS {
         return Err(unkept(key).with_context("number", value.to_string()));
     }
     Ok(())
