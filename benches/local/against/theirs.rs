@@ -1,0 +1,186 @@
+//! llama.cpp's own tools and server, in processes of their own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use katena_core::{Error, Result};
+use serde_json::Value;
+
+use crate::ours::{self, SLOT_CONTEXT};
+use crate::ratio::Sample;
+
+/// Where `tools.sh` puts things.
+pub(crate) fn tools() -> PathBuf {
+    let cache = std::env::var_os("KATENA_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+        let base = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+        base.unwrap_or_default().join("katena")
+    });
+    cache.join("tools")
+}
+
+/// Runs a tool; the JSON lines that it prints.
+fn lines(tool: &str, arguments: &[String]) -> Result<Vec<Value>> {
+    let program = tools().join("llama-tools").join(tool);
+    let output = Command::new(&program).args(arguments).stderr(Stdio::null()).output().map_err(|e| {
+        Error::config("can't run llama.cpp's tool: see benches/local/tools.sh").with_source(e)
+    })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let found: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line.trim()).ok()).collect();
+    if !output.status.success() || found.is_empty() {
+        return Err(Error::unexpected("llama.cpp's tool failed").with_context("tool", tool.to_owned()));
+    }
+    Ok(found)
+}
+
+fn number(value: &Value, key: &str) -> Result<f64> {
+    value[key].as_f64().ok_or_else(|| {
+        Error::unexpected("a number is missing in what was printed").with_context("key", key.to_owned())
+    })
+}
+
+/// `llama-bench`: `prompt` tokens, or `generate` of them after `depth`.
+pub(crate) fn bench(model: &Path, prompt: u32, generate: u32, depth: u32) -> Result<Sample> {
+    let m = model.display().to_string();
+    let (p, n, d) = (prompt.to_string(), generate.to_string(), depth.to_string());
+    let found = lines(
+        "llama-bench",
+        &[
+            "-m", &m, "-t", "1", "-b", "512", "-ub", "512", "-r", "1", "-o", "jsonl", "-p", &p, "-n", &n,
+            "-d", &d,
+        ]
+        .map(str::to_owned),
+    )?;
+    Ok(Sample { seconds: number(&found[0], "avg_ns")? / 1e9, tokens: f64::from(prompt + generate) })
+}
+
+/// `llama-batched-bench`: `streams` side by side, each `generate` tokens after `depth`; the generation's part.
+pub(crate) fn batched(
+    model: &Path,
+    streams: u32,
+    depth: u32,
+    generate: u32,
+    unified: bool,
+) -> Result<Sample> {
+    let m = model.display().to_string();
+    let (p, n, l) = (depth.to_string(), generate.to_string(), streams.to_string());
+    let c = (SLOT_CONTEXT * streams).to_string();
+    let mut arguments: Vec<String> = [
+        "-m",
+        &m,
+        "-t",
+        "1",
+        "-c",
+        &c,
+        "-b",
+        "512",
+        "-ub",
+        "512",
+        "--output-format",
+        "jsonl",
+        "-npp",
+        &p,
+        "-ntg",
+        &n,
+        "-npl",
+        &l,
+    ]
+    .map(str::to_owned)
+    .into();
+    if unified {
+        arguments.push("--kv-unified".to_owned());
+    }
+    let found = lines("llama-batched-bench", &arguments)?;
+    Ok(Sample { seconds: number(&found[0], "t_tg")?, tokens: f64::from(streams * generate) })
+}
+
+/// llama.cpp's HTTP server, the prebuilt one of the Python package `xllamacpp`.
+pub(crate) struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Server {
+    pub(crate) fn start(model: &Path, slots: u32) -> Result<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("server.py");
+        let mut process = Command::new("python3")
+            .arg(script)
+            .args([
+                model.as_os_str(),
+                slots.to_string().as_ref(),
+                (slots * SLOT_CONTEXT).to_string().as_ref(),
+            ])
+            .env("PYTHONPATH", tools().join("xllamacpp-2026.10.11549"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut printed =
+            BufReader::new(process.stdout.take().ok_or_else(|| Error::unexpected("no output"))?);
+        let mut line = String::new();
+        while printed.read_line(&mut line)? > 0 {
+            if let Some(address) = line.trim().strip_prefix("listening http://") {
+                return Ok(Self { process, address: address.to_owned() });
+            }
+            line.clear();
+        }
+        let _ = process.wait();
+        Err(Error::config("llama.cpp's server did not start: see benches/local/tools.sh"))
+    }
+
+    fn cpu(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // After the name in parentheses: state is the 3rd field of proc(5), the times are the 14th and 15th, in 1/100 s.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+        Ok((ticks(11) + ticks(12)) / 100.0)
+    }
+
+    fn ask(&self, prompt: &str, tokens: u32) -> Result<f64> {
+        let body = serde_json::json!({
+            "messages": [{ "role": "user", "content": prompt }],
+            "temperature": 0.0, "max_tokens": tokens, "cache_prompt": true,
+        })
+        .to_string();
+        let mut stream = TcpStream::connect(&self.address)?;
+        write!(
+            stream,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let json: Value = answer
+            .find('{')
+            .zip(answer.rfind('}'))
+            .and_then(|(from, to)| serde_json::from_str(&answer[from..=to]).ok())
+            .ok_or_else(|| Error::unexpected("the server's answer is no JSON"))?;
+        number(&json["usage"], "completion_tokens")
+    }
+
+    /// `clients` ask at the same time.
+    pub(crate) fn load(&self, clients: u32, tokens: u32) -> Result<Sample> {
+        let before = self.cpu()?;
+        let counts: Vec<Result<f64>> = std::thread::scope(|scope| {
+            let asking: Vec<_> =
+                (0..clients).map(|n| scope.spawn(move || self.ask(&ours::story(n), tokens))).collect();
+            asking
+                .into_iter()
+                .map(|a| a.join().unwrap_or_else(|_| Err(Error::unexpected("a client died"))))
+                .collect()
+        });
+        let tokens = counts.into_iter().sum::<Result<f64>>()?;
+        Ok(Sample { seconds: self.cpu()? - before, tokens })
+    }
+}
