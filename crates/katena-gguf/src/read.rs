@@ -71,6 +71,8 @@ pub(crate) struct Layout {
     pub(crate) file_type_at: Option<u64>,
     /// How tensor data is aligned.
     pub(crate) alignment: u64,
+    /// Keys whose values are floating point numbers of 64 bits.
+    pub(crate) doubles: HashSet<String>,
 }
 
 struct Source<R> {
@@ -260,6 +262,9 @@ impl Header {
             if kind == code::U32 && key == "general.file_type" {
                 layout.file_type_at = Some(s.at);
             }
+            if kind == code::F64 {
+                layout.doubles.insert(key.clone());
+            }
             let value = match kind {
                 code::STRING => s.text(MAX_TEXT)?.map_or(Value::Skipped(1), Value::Text),
                 code::ARRAY => s.array(keep == Keep::Vocabulary && key == "tokenizer.ggml.tokens")?,
@@ -361,6 +366,11 @@ impl Header {
             Value::Float(n) => Some(*n),
             _ => None,
         }
+    }
+
+    /// True if the value is a floating point number of 32 bits: llama.cpp's reader of adapters stops the process for 64.
+    pub fn is_float32(&self, key: &str) -> bool {
+        self.float(key).is_some() && !self.layout.doubles.contains(key)
     }
 
     /// True or false.
