@@ -1,6 +1,7 @@
 //! In-process llama.cpp for Katena: chat models and embedders over one loaded model.
 //!
-//! [`LlamaChat`] is a `ChatModel`, [`LlamaEmbedder`] an `Embedder`; each loads a GGUF file and gives it a thread of its own.
+//! [`LlamaChat`] is a `ChatModel`, [`LlamaEmbedder`] an `Embedder`, [`LlamaReranker`] a `Reranker`; each loads a GGUF file and
+//! gives it a thread of its own.
 //! [`convert`](katena_gguf::convert) makes a GGUF file of a BERT embedder in safetensors.
 //!
 //! GPU: the features `cuda`, `vulkan`, `metal` and `rocm` build llama.cpp for it; `gpu_layers` says how much goes there.
@@ -26,6 +27,7 @@ mod handover;
 mod handover_tests;
 mod memory;
 mod options;
+mod rerank;
 mod sample;
 mod tokens;
 
@@ -37,5 +39,7 @@ mod sync {
 pub use chat::LlamaChat;
 pub use cpu::check_cpu;
 pub use embed::LlamaEmbedder;
+pub use embed::worker::BatchStats;
 pub use katena_gguf::convert;
 pub use options::{EmbedderOptions, LlamaOptions, Overlong, Pooling, Progress};
+pub use rerank::{LlamaReranker, RerankScore, RerankerOptions};

@@ -1,5 +1,7 @@
 //! Texts to the tokens that an embedder reads, within its limit.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use katena_core::{EmbedRole, Error, ErrorKind, Result, Tokenizer};
@@ -10,9 +12,56 @@ use crate::options::{EmbedderOptions, Overlong};
 use crate::tokens::{PieceTokenizer, WordPiece};
 use katena_gguf::Header;
 
-enum Words {
+/// A model's vocabulary: our own `WordPiece` for BERT's, else llama.cpp's.
+pub(crate) enum Words {
     Pieces(Arc<WordPiece>),
     Model(Arc<LlamaModel>, Arc<PieceTokenizer>),
+}
+
+impl Words {
+    pub(crate) fn new(header: &Header, model: &Arc<LlamaModel>, name: &str) -> Result<Self> {
+        if header.text("tokenizer.ggml.model") == Some("bert") {
+            return Ok(Self::Pieces(Arc::new(WordPiece::new(header, name.to_owned())?)));
+        }
+        let pieces = Arc::new(PieceTokenizer::new(model.clone(), name.to_owned()));
+        Ok(Self::Model(model.clone(), pieces))
+    }
+
+    pub(crate) fn tokenizer(&self) -> Arc<dyn Tokenizer> {
+        match self {
+            Self::Pieces(words) => words.clone(),
+            Self::Model(_, pieces) => pieces.clone(),
+        }
+    }
+
+    /// The ids of a text's tokens, without marks; marks written in it are text.
+    pub(crate) fn ids(&self, text: &str) -> Result<Vec<i32>> {
+        match self {
+            Self::Pieces(words) => Ok(words.ids(text)),
+            Self::Model(model, _) => {
+                if i32::try_from(text.len()).is_err() {
+                    return Err(Error::invalid_input("a text is longer than 2 GiB"));
+                }
+                Ok(model.vocab().tokenize(text.as_bytes(), false, false).into_iter().map(|t| t.0).collect())
+            }
+        }
+    }
+}
+
+/// Refuses a vocabulary with a word twice: llama.cpp aborts the process when it loads one. It reads words up to a NUL, and
+/// names empty ones.
+pub(crate) fn check_words(header: &Header) -> Result<()> {
+    let words = header.texts("tokenizer.ggml.tokens").unwrap_or_default();
+    let mut seen = HashSet::with_capacity(words.len());
+    for (id, word) in words.iter().enumerate() {
+        let read = word.split('\0').next().unwrap_or_default();
+        let read: Cow<'_, str> = if read.is_empty() { format!("[EMPTY_{id}]").into() } else { read.into() };
+        if !seen.insert(read) {
+            return Err(Error::invalid_input("the model's vocabulary has a word twice")
+                .with_context("id", id.to_string()));
+        }
+    }
+    Ok(())
 }
 
 /// Knows the vocabulary, the marks, the prefixes and the limit.
@@ -36,17 +85,14 @@ impl Encoder {
         window: u32,
         options: &EmbedderOptions,
     ) -> Result<Self> {
-        let (words, begin, end) = if header.text("tokenizer.ggml.model") == Some("bert") {
-            let words = WordPiece::new(header, name.to_owned())?;
+        let words = Words::new(header, model, name)?;
+        let (begin, end) = if let Words::Pieces(words) = &words {
             let (begin, end) = words.marks();
-            (Words::Pieces(Arc::new(words)), Some(begin), Some(end))
+            (Some(begin), Some(end))
         } else {
             let vocab = model.vocab();
             let mark = |add: bool, token: LlamaToken| (add && token.0 >= 0).then_some(token.0);
-            let begin = mark(vocab.should_add_bos(), vocab.bos());
-            let end = mark(vocab.should_add_eos(), vocab.eos());
-            let pieces = Arc::new(PieceTokenizer::new(model.clone(), name.to_owned()));
-            (Words::Model(model.clone(), pieces), begin, end)
+            (mark(vocab.should_add_bos(), vocab.bos()), mark(vocab.should_add_eos(), vocab.eos()))
         };
         let mut encoder = Self {
             words,
@@ -87,22 +133,11 @@ impl Encoder {
     }
 
     pub(super) fn tokenizer(&self) -> Arc<dyn Tokenizer> {
-        match &self.words {
-            Words::Pieces(words) => words.clone(),
-            Words::Model(_, pieces) => pieces.clone(),
-        }
+        self.words.tokenizer()
     }
 
     fn ids(&self, text: &str) -> Result<Vec<i32>> {
-        match &self.words {
-            Words::Pieces(words) => Ok(words.ids(text)),
-            Words::Model(model, _) => {
-                if i32::try_from(text.len()).is_err() {
-                    return Err(Error::invalid_input("a text is longer than 2 GiB"));
-                }
-                Ok(model.vocab().tokenize(text.as_bytes(), false, false).into_iter().map(|t| t.0).collect())
-            }
-        }
+        self.words.ids(text)
     }
 
     /// The tokens of text number `index`, marks included, at least one.

@@ -1,32 +1,35 @@
 //! Embedders on llama.cpp.
 
-mod encode;
-mod worker;
+mod batcher;
+pub(crate) mod encode;
+pub(crate) mod worker;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use katena_core::{
-    EmbedRequest, EmbedResponse, Embedder, EmbedderInfo, Error, ErrorKind, Result, Tokenizer, Usage,
-};
-use tokio::sync::oneshot;
+use katena_core::{EmbedRequest, EmbedResponse, Embedder, EmbedderInfo, Error, Result, Tokenizer, Usage};
 
 use crate::engine::{MAX_BATCH, Purpose, Shape, load_model, model_name};
 use crate::memory;
 use crate::options::{EmbedderOptions, Pooling};
 use encode::Encoder;
 use katena_gguf::{Header, Keep, MAX_TOKENS_KEY};
-use worker::{Handle, Job};
+use worker::{BatchStats, Handle};
 
-/// Most texts that are computed together; more gain nothing, since each attends over all.
-const BATCH_TEXTS: u32 = 8;
+/// Most texts that are computed together.
+pub(crate) const BATCH_TEXTS: u32 = 16;
 
 /// An embedding model in this process.
 ///
-/// One thread owns the model; clones and concurrent calls share it, and long requests take turns with short ones, a batch
-/// each. Vectors are of length 1. The thread ends when the last clone is dropped.
+/// One thread owns the model; clones and concurrent calls share it. Texts of all requests that wait are computed together,
+/// several of similar length in a batch; each request gets its share, so a short one passes a long one. When
+/// [`queue`](EmbedderOptions::queue) requests wait, the next is refused with `Unavailable` and a time to wait. The thread
+/// ends when the last clone is dropped.
+///
+/// Vectors are of length 1 (L2), whatever the file's model did at its end. They are pooled as the file says, or as asked
+/// for with [`EmbedderOptions::with_pooling`].
 ///
 /// A text has at most [`EmbedderInfo::max_tokens`] tokens as [`tokenizer`](Embedder::tokenizer) counts them; what happens
 /// to longer ones says [`Overlong`](crate::Overlong). [`EmbedderInfo::model`] includes a hash of the file, the pooling, the
@@ -44,7 +47,7 @@ const BATCH_TEXTS: u32 = 8;
 #[derive(Clone)]
 pub struct LlamaEmbedder {
     info: Arc<EmbedderInfo>,
-    tokenizer: Arc<dyn Tokenizer>,
+    encoder: Arc<Encoder>,
     thread: Arc<Handle>,
 }
 
@@ -67,6 +70,7 @@ impl LlamaEmbedder {
         let header = Header::read(path, Keep::Vocabulary)?;
         let named = |e: Error| e.with_context("file", path.display().to_string());
         let pooling = pooling(&header, options.pooling).map_err(named)?;
+        encode::check_words(&header).map_err(named)?;
         let window = window(&header, options.max_tokens).map_err(named)?;
         let batch = options.batch_tokens.max(window);
         if options.batch_tokens < 32 || batch > MAX_BATCH {
@@ -82,14 +86,13 @@ impl LlamaEmbedder {
         let hash = file_hash(path)?;
         let name = header.text("general.name").map_or_else(|| model_name(path), str::to_owned);
         let model = Arc::new(load_model(path, &header, options.gpu_layers, options.progress.clone())?);
-        let encoder = Encoder::new(&header, &model, &name, window, &options)?;
+        let encoder = Arc::new(Encoder::new(&header, &model, &name, window, &options)?);
         let dimensions = usize::try_from(model.n_embd_out())
             .ok()
             .filter(|n| *n > 0)
             .ok_or_else(|| named(Error::invalid_input("the model has no width")))?;
         let identity = format!("{name}@{hash}/{}/{window}{}", pooling.as_str(), encoder.prefix_tag());
         let info = EmbedderInfo::new(identity, dimensions).with_max_tokens(encoder.max_tokens());
-        let tokenizer = encoder.tokenizer();
         let shape = Shape {
             context_tokens: batch,
             sequences: BATCH_TEXTS,
@@ -97,8 +100,14 @@ impl LlamaEmbedder {
             threads: options.threads,
             purpose: Purpose::Embed(Some(pooling)),
         };
-        let thread = worker::start(model, shape, encoder, options.queue.max(1)).map_err(named)?;
-        Ok(Self { info: Arc::new(info), tokenizer, thread: Arc::new(thread) })
+        let full = options.batch_tokens as usize;
+        let thread = worker::start(model, shape, full, normalized, options.queue).map_err(named)?;
+        Ok(Self { info: Arc::new(info), encoder, thread: Arc::new(thread) })
+    }
+
+    /// What was done so far, and what waits.
+    pub fn stats(&self) -> BatchStats {
+        self.thread.stats()
     }
 }
 
@@ -116,6 +125,15 @@ fn pooling(header: &Header, asked: Option<Pooling>) -> Result<Pooling> {
             "the file does not say how its vectors are pooled; name it with `with_pooling`",
         )),
     }
+}
+
+/// The vector at length 1.
+fn normalized(vector: &[f32]) -> Result<Vec<f32>> {
+    let norm = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    if !norm.is_finite() || norm == 0.0 {
+        return Err(Error::invalid_output("the embedder gave a vector without a direction"));
+    }
+    Ok(vector.iter().map(|x| (f64::from(*x) / norm) as f32).collect())
 }
 
 /// Most tokens of one text, marks included.
@@ -149,7 +167,7 @@ impl Embedder for LlamaEmbedder {
     }
 
     fn tokenizer(&self) -> Option<Arc<dyn Tokenizer>> {
-        Some(self.tokenizer.clone())
+        Some(self.encoder.tokenizer())
     }
 
     async fn embed(&self, request: &EmbedRequest) -> Result<EmbedResponse> {
@@ -157,16 +175,9 @@ impl Embedder for LlamaEmbedder {
         if request.texts.is_empty() {
             return Ok(EmbedResponse::new(Vec::new()));
         }
-        let ended = || Error::new(ErrorKind::Unavailable, "the embedder's thread has ended");
-        let (reply, answer) = oneshot::channel();
-        let job =
-            Job { texts: request.texts.clone(), role: request.role, context: request.context.clone(), reply };
-        let call = async {
-            let jobs = self.thread.jobs.as_ref().ok_or_else(ended)?;
-            jobs.send(job).await.map_err(|_| ended())?;
-            answer.await.map_err(|_| ended())?
-        };
-        let (vectors, tokens) = request.context.cancel.guard(call).await?;
+        let (encoder, texts, role) = (self.encoder.clone(), request.texts.clone(), request.role);
+        let encode = Box::new(move |n: usize| encoder.encode(n, &texts[n], role));
+        let (vectors, tokens) = self.thread.compute(request.texts.len(), &request.context, encode).await?;
         let mut usage = Usage::default();
         usage.input_tokens = Some(tokens);
         Ok(EmbedResponse::new(vectors).with_usage(usage))
