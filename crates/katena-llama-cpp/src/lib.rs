@@ -18,6 +18,7 @@
 
 mod backend;
 mod chat;
+pub mod child;
 mod cpu;
 mod embed;
 mod engine;
@@ -25,10 +26,14 @@ mod engine;
 mod handover;
 #[cfg(test)]
 mod handover_tests;
+mod lora;
 mod memory;
+mod metadata;
 mod options;
 mod rerank;
 mod sample;
+mod sched;
+mod settings;
 mod tokens;
 
 /// What [`handover`] is built from; its test puts other types here.
@@ -36,10 +41,16 @@ mod sync {
     pub(crate) use std::sync::{Arc, Condvar, Mutex};
 }
 
-pub use chat::LlamaChat;
+pub use chat::{EngineStats, LlamaChat};
 pub use cpu::check_cpu;
 pub use embed::LlamaEmbedder;
 pub use embed::worker::BatchStats;
 pub use katena_gguf::convert;
+pub use memory::MemoryEstimate;
+pub use metadata::ModelMetadata;
 pub use options::{EmbedderOptions, LlamaOptions, Overlong, Pooling, Progress};
 pub use rerank::{LlamaReranker, RerankScore, RerankerOptions};
+pub use settings::{
+    CachePlace, CacheType, Device, DeviceKind, FlashAttention, Lora, RopeMethod, RopeScaling, SplitMode, Weights,
+    devices,
+};

@@ -4,14 +4,79 @@ use katena_core::{Error, Result};
 
 use katena_gguf::Header;
 
-/// Bytes of a key or value in the cache (16-bit floats).
-const CACHE_BYTES: u64 = 2;
+use crate::options::LlamaOptions;
+use crate::settings::{CachePlace, CacheType, devices};
+
 /// What llama.cpp takes beside the parts counted here, generously.
 const OVERHEAD: u64 = 64 << 20;
 /// More layers than any model has.
 const MAX_LAYERS: u64 = 65_536;
 /// The most that a context may take where free memory is unknown.
 const UNKNOWN_LIMIT: u64 = 16 << 30;
+
+/// What a model will take, in bytes, estimated from its file without loading it.
+///
+/// ```
+/// use katena_llama_cpp::{CacheType, LlamaChat, LlamaOptions};
+/// # let folder = katena_testkit::fixtures::temp_dir();
+/// # let path = katena_testkit::tiny::tiny_llama(folder.path());
+/// let options = LlamaOptions::new().with_context_tokens(512);
+/// let full = LlamaChat::estimate(&path, &options)?;
+/// let small = LlamaChat::estimate(&path, &options.with_cache_types(CacheType::F16, CacheType::F16))?;
+/// assert_eq!(full.cache_bytes, small.cache_bytes);
+/// assert!(full.fits());
+/// # Ok::<(), katena_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryEstimate {
+    /// Weights in main memory, mapped or copied; adapters included.
+    pub weights_bytes: u64,
+    /// Keys and values of the context's tokens in main memory.
+    pub cache_bytes: u64,
+    /// Buffers of one step, and what llama.cpp takes beside.
+    pub buffer_bytes: u64,
+    /// Weights and cache on GPUs.
+    pub gpu_bytes: u64,
+    /// Tokens that the cache holds.
+    pub cache_tokens: u64,
+    /// Main memory that may be taken: the option's limit, else what is free; `None` if the system does not tell.
+    pub available_bytes: Option<u64>,
+    /// Free memory of the GPUs that would be used; `None` without.
+    pub gpu_available_bytes: Option<u64>,
+}
+
+impl MemoryEstimate {
+    /// Bytes of main memory; saturates.
+    pub fn total_bytes(&self) -> u64 {
+        self.weights_bytes.saturating_add(self.cache_bytes).saturating_add(self.buffer_bytes)
+    }
+
+    /// True if all of it fits into what there is.
+    pub fn fits(&self) -> bool {
+        let limit = self.available_bytes.unwrap_or(UNKNOWN_LIMIT.saturating_add(self.weights_bytes));
+        self.total_bytes() <= limit && self.gpu_available_bytes.is_none_or(|free| self.gpu_bytes <= free)
+    }
+
+    /// An error with the numbers, if it does not fit.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.fits() {
+            return Ok(());
+        }
+        let number = |n: Option<u64>| n.map_or_else(|| "?".into(), |n| n.to_string());
+        Err(Error::config("the model with this context would not fit into memory")
+            .with_context("needed_bytes", self.total_bytes().to_string())
+            .with_context("available_bytes", number(self.available_bytes))
+            .with_context("weights_bytes", self.weights_bytes.to_string())
+            .with_context("cache_bytes", self.cache_bytes.to_string())
+            .with_context("cache_tokens", self.cache_tokens.to_string())
+            .with_context("gpu_bytes", self.gpu_bytes.to_string())
+            .with_context("gpu_available_bytes", number(self.gpu_available_bytes)))
+    }
+}
 
 /// An estimate in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +97,7 @@ impl Estimate {
 }
 
 /// Bytes of keys and values that one token takes in the cache: for each layer, key heads × (key length + value length).
-pub(crate) fn cache_bytes_per_token(header: &Header) -> Option<u64> {
+pub(crate) fn cache_bytes_per_token(header: &Header, keys: CacheType, values: CacheType) -> Option<u64> {
     let layers = header.arch_number("block_count").filter(|n| *n > 0)?;
     if layers > MAX_LAYERS {
         return Some(u64::MAX);
@@ -45,24 +110,69 @@ pub(crate) fn cache_bytes_per_token(header: &Header) -> Option<u64> {
     let most = heads.iter().copied().max().filter(|n| *n > 0)?;
     let key = header.arch_number("attention.key_length").unwrap_or(width / most);
     let value = header.arch_number("attention.value_length").unwrap_or(width / most);
-    let per_head = key.checked_add(value)?.checked_mul(CACHE_BYTES)?;
-    kv.iter().try_fold(0u64, |sum, n| sum.checked_add(n.checked_mul(per_head)?))
+    let row = |length: u64, kind: CacheType| {
+        let (numbers, bytes) = kind.block();
+        length.div_ceil(numbers).checked_mul(bytes)
+    };
+    let per_head = row(key, keys)?.checked_add(row(value, values)?)?;
+    Some(kv.iter().try_fold(0u64, |sum, n| sum.checked_add(n.checked_mul(per_head)?)).unwrap_or(u64::MAX))
 }
 
 /// Estimates a model that holds `context` tokens and computes `batch` at a time. Saturates instead of overflowing.
 pub(crate) fn estimate(header: &Header, context: u64, batch: u64) -> Estimate {
+    estimate_as(header, context, batch, CacheType::F16, CacheType::F16)
+}
+
+fn estimate_as(header: &Header, context: u64, batch: u64, keys: CacheType, values: CacheType) -> Estimate {
     let width = header.arch_number("embedding_length").unwrap_or(0);
     let inner = header.arch_number("feed_forward_length").unwrap_or(width.saturating_mul(4));
     let words = header.length("tokenizer.ggml.tokens").unwrap_or(0);
     // Activations of a step, the logits of its outputs, and the attention mask over the context.
     let row = words.saturating_add(width.saturating_mul(16)).saturating_add(inner.saturating_mul(2));
     let buffers = batch.saturating_mul(row.saturating_add(context.saturating_mul(2))).saturating_mul(4);
-    let cache = match cache_bytes_per_token(header) {
+    let cache = match cache_bytes_per_token(header, keys, values) {
         Some(bytes) => bytes.saturating_mul(context),
         // A model without attention keeps a state of fixed size.
         None => width.saturating_mul(4096),
     };
     Estimate { weights: header.file_bytes, cache, buffers }
+}
+
+/// Estimates a chat model with these options, whose cache holds `tokens` for all requests together. Layers on a GPU count
+/// there, each layer alike and the output as one more; what this build can't put there counts here.
+///
+/// # Errors
+/// `NotFound` for an adapter that is not there; those of [`devices`].
+pub(crate) fn estimate_chat(header: &Header, options: &LlamaOptions, tokens: u64) -> Result<MemoryEstimate> {
+    let all =
+        estimate_as(header, tokens, u64::from(options.batch_tokens), options.key_type, options.value_type);
+    let mut adapters = 0u64;
+    for lora in &options.lora {
+        adapters = adapters.saturating_add(crate::lora::bytes(&lora.path)?);
+    }
+    let mut there = Vec::new();
+    if options.gpu_layers > 0 {
+        there = devices()?;
+        there.retain(|d| {
+            d.takes_layers() && (options.devices.is_empty() || options.devices.contains(&d.name))
+        });
+    }
+    let layers = header.arch_number("block_count").unwrap_or(0).saturating_add(1);
+    let away = if there.is_empty() { 0 } else { u64::from(options.gpu_layers).min(layers) };
+    let share = |bytes: u64| (u128::from(bytes) * u128::from(away) / u128::from(layers)) as u64;
+    let (gpu_weights, gpu_cache) =
+        (share(all.weights), if options.cache_place == CachePlace::Layer { share(all.cache) } else { 0 });
+    let gpu_buffers = if away > 0 { all.buffers } else { 0 };
+    Ok(MemoryEstimate {
+        weights_bytes: (all.weights - gpu_weights).saturating_add(adapters),
+        cache_bytes: all.cache - gpu_cache,
+        buffer_bytes: all.buffers.saturating_add(OVERHEAD),
+        gpu_bytes: gpu_weights.saturating_add(gpu_cache).saturating_add(gpu_buffers),
+        cache_tokens: tokens,
+        available_bytes: options.memory_limit.or_else(available),
+        gpu_available_bytes: (away > 0)
+            .then(|| there.iter().fold(0u64, |sum, d| sum.saturating_add(d.free_bytes))),
+    })
 }
 
 /// Refuses what will not fit into `limit`, or into the free memory.
@@ -126,14 +236,18 @@ mod tests {
             ("attention.head_count_kv", Value::Unsigned(3)),
             ("embedding_length", Value::Unsigned(576)),
         ]);
-        assert_eq!(cache_bytes_per_token(&h), Some(23_040));
+        let bytes = |h: &Header| cache_bytes_per_token(h, CacheType::F16, CacheType::F16);
+        assert_eq!(bytes(&h), Some(23_040));
+        // 64 numbers are two blocks of 34 bytes, or of 18.
+        let small = cache_bytes_per_token(&h, CacheType::Q8_0, CacheType::Q4_0);
+        assert_eq!(small, Some(30 * 3 * (68 + 36)));
         let layers = header(&[
             ("block_count", Value::Unsigned(2)),
             ("attention.head_count", Value::Unsigned(4)),
             ("attention.head_count_kv", Value::Numbers(vec![4, 2])),
             ("embedding_length", Value::Unsigned(64)),
         ]);
-        assert_eq!(cache_bytes_per_token(&layers), Some((4 + 2) * 32 * 2));
+        assert_eq!(bytes(&layers), Some((4 + 2) * 32 * 2));
     }
 
     #[test]

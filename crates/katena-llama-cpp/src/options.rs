@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::{
+    CachePlace, CacheType, FlashAttention, Lora, RopeScaling, SplitMode, Weights,
+};
+
 /// Told how much of a model is loaded, from 0 to 1.
 pub type Progress = Arc<dyn Fn(f32) + Send + Sync>;
 
@@ -30,12 +34,46 @@ pub struct LlamaOptions {
     /// Most tokens of one step, 32 to 8192: larger is a little faster with long prompts, smaller lets a dropped
     /// stream stop sooner.
     pub batch_tokens: u32,
-    /// Requests that are answered at the same time, 1 to 64; each has a context of its own. Others wait.
+    /// Requests that are answered at the same time, 1 to 64. Others wait.
     pub slots: u32,
-    /// Requests that may wait; the next caller waits to be let in.
+    /// Requests that may wait for a slot; the next one is refused at once with `Unavailable` and a time to try again.
     pub queue: usize,
+    /// Tokens that the cache holds for all requests together, what they share counted once. Unset: room for the context of
+    /// every slot, but no more than 32,768 tokens or one context. If it is full, the youngest request waits and goes on
+    /// later.
+    pub cache_tokens: Option<u32>,
+    /// Most prompt tokens of a step while answers are being generated: smaller keeps streams smoother, larger lets new
+    /// requests begin sooner. Unset: 64, with layers on a GPU 512.
+    pub prefill_tokens: Option<u32>,
+    /// Most tokens of finished requests that stay in the cache, for requests that begin alike; the last request always
+    /// stays. Every token in the cache costs the attention of each step a little. Unset: 4096.
+    pub kept_tokens: Option<u32>,
     /// Most bytes of main memory that weights, context and buffers may take. Unset: what is free.
     pub memory_limit: Option<u64>,
+    /// How the layers on GPUs are spread over them.
+    pub split_mode: SplitMode,
+    /// The GPU that takes all layers with [`SplitMode::None`], by its place among the devices.
+    pub main_gpu: u32,
+    /// The GPUs that are used, by name. Empty: all.
+    pub devices: Vec<String>,
+    /// Whether attention is computed in one pass.
+    pub flash_attention: FlashAttention,
+    /// How keys are stored in the cache; the head's length must be a multiple of the type's block.
+    pub key_type: CacheType,
+    /// How values are stored in the cache; quantised ones need flash attention.
+    pub value_type: CacheType,
+    /// Where the cache lies.
+    pub cache_place: CachePlace,
+    /// How the weights get into main memory.
+    pub weights: Weights,
+    /// Tokens of a step that are computed at once, 1 to 8192; a larger step is computed in parts. Unset: 512.
+    pub ubatch_tokens: Option<u32>,
+    /// Threads for steps of more than one token, 1 to 512. Unset: `threads`.
+    pub batch_threads: Option<u32>,
+    /// A longer context than the model was trained for; `context_tokens` says how long.
+    pub rope_scaling: Option<RopeScaling>,
+    /// Adapters; one at most can be used.
+    pub lora: Vec<Lora>,
     /// A chat template (Jinja) in place of the file's own.
     pub chat_template: Option<String>,
     /// Told how much is loaded.
@@ -65,7 +103,22 @@ impl Default for LlamaOptions {
             batch_tokens: 256,
             slots: 1,
             queue: 64,
+            cache_tokens: None,
+            prefill_tokens: None,
+            kept_tokens: None,
             memory_limit: None,
+            split_mode: SplitMode::default(),
+            main_gpu: 0,
+            devices: Vec::new(),
+            flash_attention: FlashAttention::default(),
+            key_type: CacheType::default(),
+            value_type: CacheType::default(),
+            cache_place: CachePlace::default(),
+            weights: Weights::default(),
+            ubatch_tokens: None,
+            batch_threads: None,
+            rope_scaling: None,
+            lora: Vec::new(),
             chat_template: None,
             progress: None,
         }
@@ -116,6 +169,24 @@ impl LlamaOptions {
     /// Sets how many requests may wait.
     pub fn with_queue(mut self, requests: usize) -> Self {
         self.queue = requests;
+        self
+    }
+
+    /// Sets the tokens that the cache holds.
+    pub fn with_cache_tokens(mut self, tokens: u32) -> Self {
+        self.cache_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the most prompt tokens of a step while answers are being generated.
+    pub fn with_prefill_tokens(mut self, tokens: u32) -> Self {
+        self.prefill_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the most tokens of finished requests that stay in the cache.
+    pub fn with_kept_tokens(mut self, tokens: u32) -> Self {
+        self.kept_tokens = Some(tokens);
         self
     }
 

@@ -27,9 +27,10 @@ use katena_core::{
 use llama_cpp_2::model::LlamaModel;
 use tokio::sync::mpsc;
 
-use crate::engine::{Engine, Purpose, Shape, load_model, model_name};
+use crate::engine::{Engine, Purpose, Shape, load_chat_model, model_name, Tuning};
 use crate::handover::Sender;
-use crate::memory;
+use crate::memory::{self, MemoryEstimate};
+use crate::metadata::ModelMetadata;
 use crate::options::LlamaOptions;
 use crate::sample::{Chooser, Grammars, Vocabulary};
 use crate::sched::{Limits, Reuse};
@@ -84,6 +85,7 @@ pub struct LlamaChat(Arc<Inner>);
 
 struct Inner {
     info: ModelInfo,
+    metadata: ModelMetadata,
     model: Arc<LlamaModel>,
     prompter: Prompter,
     grammars: Arc<Grammars>,
@@ -135,11 +137,11 @@ impl LlamaChat {
         let path = path.as_ref();
         let header = Header::read(path, Keep::Small)?;
         let named = |e: Error| e.with_context("file", path.display().to_string());
-        let context_tokens = context_tokens(&header, options.context_tokens).map_err(named)?;
+        let tuning = Tuning::of(&options, &header).map_err(named)?;
+        let metadata = ModelMetadata::of(&header).map_err(named)?;
+        let context_tokens = context_tokens(&header, &options).map_err(named)?;
         let limits = limits(&options, context_tokens)?;
-        let total = limits.cache_tokens as u64;
-        let estimate = memory::estimate(&header, total, u64::from(options.batch_tokens));
-        memory::check(estimate, options.memory_limit, total).map_err(named)?;
+        memory::estimate_chat(&header, &options, limits.cache_tokens as u64)?.check().map_err(named)?;
         let causal = header.flag(&format!("{}.attention.causal", header.architecture().map_err(named)?));
         if causal == Some(false) {
             return Err(named(Error::unsupported(
@@ -147,7 +149,8 @@ impl LlamaChat {
             )));
         }
 
-        let model = Arc::new(load_model(path, &header, options.gpu_layers, options.progress.clone())?);
+        let (model, adapter) = load_chat_model(path, &header, &options)?;
+        let model = Arc::new(model);
         let name = model_name(path);
         let template = options.chat_template.as_deref().or(header.text("tokenizer.chat_template"));
         let prompter = Prompter::new(model.clone(), template);
@@ -164,8 +167,9 @@ impl LlamaChat {
             purpose: Purpose::Generate { cache_tokens: limits.cache_tokens as u32 },
         };
         let shared = Arc::new(Shared::default());
+        let extra = (tuning, adapter);
         let handle =
-            worker::start(model.clone(), shape, limits, name.clone(), shared.clone()).map_err(named)?;
+            worker::start(model.clone(), shape, limits, name.clone(), shared.clone(), extra).map_err(named)?;
         let mut capabilities = 
             ChatCapabilities::none().with_seed().with_logprobs().with_json_schema().with_stop().with_usage();
         if prompter.tools() {
@@ -176,6 +180,7 @@ impl LlamaChat {
             .with_capabilities(capabilities);
         Ok(Self(Arc::new(Inner {
             info,
+            metadata,
             model,
             prompter,
             grammars,
@@ -188,6 +193,26 @@ impl LlamaChat {
             thread: Some(handle.thread),
             answers: Arc::default(),
         })))
+    }
+
+    /// What the model would take in memory with these options, without loading it.
+    ///
+    /// # Errors
+    /// As [`LlamaChat::load`] for the file's head and settings that are out of range. What does not fit is no error here:
+    /// see [`MemoryEstimate::fits`].
+    pub fn estimate(path: impl AsRef<Path>, options: &LlamaOptions) -> Result<MemoryEstimate> {
+        let path = path.as_ref();
+        let header = Header::read(path, Keep::Small)?;
+        let named = |e: Error| e.with_context("file", path.display().to_string());
+        Tuning::of(options, &header).map_err(named)?;
+        let context_tokens = context_tokens(&header, options).map_err(named)?;
+        let limits = limits(options, context_tokens)?;
+        memory::estimate_chat(&header, options, limits.cache_tokens as u64).map_err(named)
+    }
+
+    /// What the file says about the model.
+    pub fn metadata(&self) -> &ModelMetadata {
+        &self.0.metadata
     }
 
     /// The model's own tokenizer, to measure prompts with.
@@ -259,8 +284,12 @@ fn limits(options: &LlamaOptions, context_tokens: u32) -> Result<Limits> {
 }
 
 /// The context asked for, or the usual one, within what the model was trained for.
-fn context_tokens(header: &Header, asked: Option<u32>) -> Result<u32> {
+fn context_tokens(header: &Header, options: &LlamaOptions) -> Result<u32> {
+    let asked = options.context_tokens;
     let trained = header.arch_number("context_length").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    let factor = options.rope_scaling.map_or(1.0, |r| f64::from(r.factor));
+    // A float above what fits becomes the largest number.
+    let trained = trained.map(|n| (f64::from(n) * factor) as u32);
     match asked {
         None => Ok(trained.unwrap_or(USUAL_CONTEXT).min(USUAL_CONTEXT)),
         Some(tokens) if tokens < 16 || trained.is_some_and(|most| tokens > most) => Err(Error::config(

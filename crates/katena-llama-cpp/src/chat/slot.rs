@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::calls::CallParser;
 use super::emit::Emitter;
 use super::plan::{Calling, Plan};
-use crate::engine::Output;
+use super::stats::Place;
 use crate::sample::Chooser;
 
 /// A request on its way to a slot.
@@ -20,6 +20,7 @@ pub(super) struct Job {
     pub(super) chooser: Chooser,
     pub(super) context: Context,
     pub(super) events: mpsc::Sender<Result<ChatEvent>>,
+    pub(super) place: Place,
 }
 
 /// Events on their way to the caller: what the channel has no room for waits here.
@@ -69,60 +70,54 @@ impl Extend<ChatEvent> for Outbox {
 
 /// A request in work.
 pub(super) struct Slot {
-    pub(super) prompt: Vec<LlamaToken>,
-    /// Prompt tokens already computed or in the batch.
-    pub(super) fed: usize,
-    /// The chosen token that is not yet computed.
-    pub(super) next: Option<LlamaToken>,
-    /// Where the logits of the next choice are.
-    pub(super) output: Option<Output>,
     pub(super) chooser: Chooser,
     pub(super) context: Context,
     pub(super) outbox: Outbox,
+    /// Its reader does not read.
+    pub(super) paused: bool,
+    /// Given back while nobody reads.
+    pub(super) place: Option<Place>,
     pub(super) alternatives: Option<usize>,
     /// Control tokens are part of the text while calls are looked for.
     pub(super) special: bool,
     /// A tool must be called.
     forced: bool,
     emitter: Emitter,
+    prompt_tokens: usize,
     generated: usize,
     most: usize,
 }
 
 impl Slot {
-    /// `context_tokens`: what the slot's sequence holds.
-    pub(super) fn new(job: Job, context_tokens: usize) -> Self {
-        let Job { prompt, plan, chooser, context, events } = job;
+    /// The slot, its prompt, and how many tokens it may generate, if prompt and answer may have `context_tokens`.
+    pub(super) fn new(job: Job, context_tokens: usize) -> (Self, Vec<i32>, usize) {
+        let Job { prompt, plan, chooser, context, events, place } = job;
         let room = context_tokens.saturating_sub(prompt.len());
         let calls = match &plan.calling {
             Calling::Off => None,
             Calling::Free => Some(CallParser::default()),
             Calling::Forced(beginning) => Some(CallParser::after(beginning)),
         };
-        Self {
-            fed: 0,
-            next: None,
-            output: None,
+        let most = plan.max_tokens.unwrap_or(room).min(room);
+        let slot = Self {
             chooser,
             context,
             outbox: Outbox::new(events),
+            paused: false,
+            place: Some(place),
             alternatives: plan.alternatives,
             special: calls.is_some(),
             forced: matches!(plan.calling, Calling::Forced(_)),
             emitter: Emitter::new(plan.stop, calls, plan.past_calls, plan.alternatives.is_some()),
+            prompt_tokens: prompt.len(),
             generated: 0,
-            most: plan.max_tokens.unwrap_or(room).min(room),
-            prompt,
-        }
+            most,
+        };
+        (slot, prompt.iter().map(|t| t.0).collect(), most)
     }
 
     /// Takes a chosen token that does not end the answer; says why the answer ends after it, if it does.
-    pub(super) fn take(
-        &mut self,
-        token: LlamaToken,
-        piece: &[u8],
-        logprob: Option<TokenLogprob>,
-    ) -> Option<FinishReason> {
+    pub(super) fn take(&mut self, piece: &[u8], logprob: Option<TokenLogprob>) -> Option<FinishReason> {
         self.generated += 1;
         if let Some(entry) = logprob {
             self.emitter.logprob(entry);
@@ -134,13 +129,16 @@ impl Slot {
         if self.generated >= self.most {
             return Some(FinishReason::Length);
         }
-        self.next = Some(token);
         None
     }
 
-    /// Ends the answer; what is left are events on their way.
-    pub(super) fn finish(self, reason: FinishReason, model: &str) -> Outbox {
-        let usage = Usage::new(self.prompt.len() as u64, self.generated as u64);
+    /// Ends the answer; what is left are events on their way. `reused`: prompt tokens that were in the cache.
+    pub(super) fn finish(self, reason: FinishReason, reused: usize, model: &str) -> Outbox {
+        if let Some(place) = &self.place {
+            place.done();
+        }
+        let usage =
+            Usage::new(self.prompt_tokens as u64, self.generated as u64).with_cached_tokens(reused as u64);
         let mut outbox = self.outbox;
         let mut events = Vec::new();
         let whole = reason != FinishReason::Length;

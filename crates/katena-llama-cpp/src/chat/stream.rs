@@ -3,16 +3,18 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
-use std::thread::Thread;
 
 use futures_util::{FutureExt, Stream};
 use katena_core::{Cancelled, ChatEvent, Context, Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
+use super::slot::Job;
+use crate::handover::Sender;
+
 /// Events as they come; dropping it tells the model's thread to stop.
 pub(super) struct Events {
     receiver: mpsc::Receiver<Result<ChatEvent>>,
-    thread: Thread,
+    thread: Sender<Job>,
     /// Says that an answer is under way.
     _answer: Arc<()>,
     cancelled: Cancelled,
@@ -22,7 +24,7 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn new(
         receiver: mpsc::Receiver<Result<ChatEvent>>,
-        thread: Thread,
+        thread: Sender<Job>,
         answer: Arc<()>,
         context: &Context,
     ) -> Self {
@@ -32,7 +34,7 @@ impl Events {
     fn end(&mut self) {
         self.done = true;
         self.receiver.close();
-        self.thread.unpark();
+        self.thread.wake();
     }
 }
 
@@ -49,7 +51,7 @@ impl Stream for Events {
         }
         let event = ready!(self.receiver.poll_recv(cx));
         // There is room again.
-        self.thread.unpark();
+        self.thread.wake();
         match event {
             Some(Ok(ChatEvent::Finished(_)) | Err(_)) => self.end(),
             Some(_) => {}

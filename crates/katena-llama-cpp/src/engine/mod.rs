@@ -9,10 +9,12 @@
 //! | sampling at an index without logits, or before a decode | [`Output`] is given only for tokens that have them, and dies with its batch |
 //! | sampler chain without a choice at its end | samplers never see the context; [`Chooser`](crate::sample::Chooser) always ends in a choice |
 //! | `encode` on a decoder | never called; `decode` does both |
-//! | copying part of a sequence | not offered |
+//! | copying part of a sequence, or one out of range | [`Engine::share`] checks, and exists only for contexts whose sequences share one cache |
 //! | `n_ctx` that takes all memory | estimated and refused before the context is made |
 
 mod model;
+mod shared;
+mod tuning;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ mod tests;
 use std::num::NonZeroU32;
 
 use katena_core::{Error, ErrorKind, Result};
+use llama_cpp_2::DecodeError;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::{LlamaContextParams, LlamaPoolingType};
 use llama_cpp_2::llama_batch::LlamaBatch;
@@ -27,20 +30,24 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
 use crate::backend::backend;
+use crate::lora::Adapter;
 use crate::options::Pooling;
 
-pub(crate) use model::{load_model, model_name};
+pub(crate) use model::{load_chat_model, load_model, model_name};
+pub(crate) use tuning::Tuning;
 
 /// Largest batch that may be asked for.
 pub(crate) const MAX_BATCH: u32 = 8192;
-/// Most sequences of a context.
-pub(crate) const MAX_SEQUENCES: u32 = 64;
+/// Most sequences of a context, llama.cpp's own bound.
+pub(crate) const MAX_SEQUENCES: u32 = 256;
+/// Tokens that llama.cpp computes at once; a longer batch is cut.
+const MAX_UBATCH: u32 = 512;
 
 /// What the context is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Logits of next tokens; each sequence has a context of its own.
-    Generate,
+    /// Logits of next tokens; all sequences share a cache of so many tokens.
+    Generate { cache_tokens: u32 },
     /// One vector a sequence; all sequences share the context. `None`: pooling as the file says.
     Embed(Option<Pooling>),
     /// The numbers of a classification head for each sequence, in place of a vector; else as `Embed`. The caller has
@@ -79,16 +86,27 @@ pub(crate) enum Want {
     Nothing,
 }
 
+/// How a batch went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    /// Computed.
+    Done,
+    /// The cache has no room for it.
+    NoRoom,
+}
+
 /// A context with its batch.
 pub(crate) struct Engine<'m> {
     context: LlamaContext<'m>,
     batch: LlamaBatch<'static>,
     shape: Shape,
+    /// Tokens of all sequences together.
+    cache: u32,
     vocabulary: i32,
     /// The next position of each sequence.
     positions: Vec<u32>,
-    /// Sequences with tokens in the current batch.
-    touched: Vec<bool>,
+    /// Tokens of each sequence in the current batch.
+    pushed: Vec<u32>,
     serial: u64,
     /// The batch whose outputs are there.
     decoded: Option<u64>,
@@ -100,6 +118,19 @@ impl<'m> Engine<'m> {
     /// # Errors
     /// `Config` for impossible shapes or if llama.cpp can't make it.
     pub(crate) fn new(model: &'m LlamaModel, shape: Shape) -> Result<Self> {
+        Self::tuned(model, shape, Tuning::default(), None)
+    }
+
+    /// The same with settings of its own, and an adapter of this model.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub(crate) fn tuned(
+        model: &'m LlamaModel,
+        shape: Shape,
+        tuning: Tuning,
+        adapter: Option<Adapter>,
+    ) -> Result<Self> {
         let range = |name: &'static str, value: u32, most: u32| {
             if value == 0 || value > most {
                 return Err(Error::config("a setting of the local model is out of range")
@@ -113,28 +144,24 @@ impl<'m> Engine<'m> {
         let sequences = range("slots", shape.sequences, MAX_SEQUENCES)?;
         let threads = range("threads", shape.threads, 512)?;
         range("context_tokens", shape.context_tokens, 1 << 28)?;
-        let embed = shape.purpose != Purpose::Generate;
-        let total = if embed {
-            shape.context_tokens
-        } else {
-            shape
-                .context_tokens
-                .checked_mul(sequences)
-                .filter(|n| *n <= 1 << 30)
-                .ok_or_else(|| Error::config("the context of all slots together is too large"))?
+        let (total, ubatch, embed) = match shape.purpose {
+            Purpose::Generate { cache_tokens } => {
+                (range("cache_tokens", cache_tokens, 1 << 30)?, tuning.ubatch(MAX_UBATCH, batch), false)
+            }
+            Purpose::Embed(_) | Purpose::Rank => (shape.context_tokens, batch, true),
         };
         let mut params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(total))
             .with_n_batch(batch)
-            .with_n_ubatch(batch)
+            .with_n_ubatch(ubatch)
             .with_n_seq_max(sequences)
             .with_n_threads(threads as i32)
             .with_n_threads_batch(threads as i32)
-            .with_kv_unified(embed)
+            .with_kv_unified(true)
             .with_embeddings(embed)
             .with_no_perf(true);
         let pooling = match shape.purpose {
-            Purpose::Generate => None,
+            Purpose::Generate { .. } => None,
             Purpose::Embed(None) => Some(LlamaPoolingType::Unspecified),
             Purpose::Embed(Some(Pooling::Mean)) => Some(LlamaPoolingType::Mean),
             Purpose::Embed(Some(Pooling::Cls)) => Some(LlamaPoolingType::Cls),
@@ -144,20 +171,29 @@ impl<'m> Engine<'m> {
         if let Some(pooling) = pooling {
             params = params.with_pooling_type(pooling);
         }
-        let context = model.new_context(backend()?, params).map_err(|e| {
+        params = tuning.apply(params);
+        let mut context = model.new_context(backend()?, params).map_err(|e| {
             Error::config("llama.cpp could not make a context for the model")
                 .with_context("context_tokens", total.to_string())
                 .with_source(e)
         })?;
+        if let Some(mut adapter) = adapter {
+            context
+                .lora_adapter_set(&mut adapter.raw, adapter.scale)
+                .map_err(|e| Error::unexpected("llama.cpp did not take the adapter").with_source(e))?;
+        }
         // llama.cpp may have made them smaller.
-        let batch = batch.min(context.n_batch()).min(context.n_ubatch());
+        let batch = batch.min(context.n_batch());
+        let batch = if embed { batch.min(context.n_ubatch()) } else { batch };
+        let cache = total.min(context.n_ctx());
         Ok(Self {
             context,
             batch: LlamaBatch::new(batch as usize, 1),
             shape: Shape { batch_tokens: batch, ..shape },
+            cache,
             vocabulary: model.n_vocab(),
             positions: vec![0; sequences as usize],
-            touched: vec![false; sequences as usize],
+            pushed: vec![0; sequences as usize],
             serial: 0,
             decoded: None,
         })
@@ -208,22 +244,34 @@ impl<'m> Engine<'m> {
             .add(token, position as i32, &[sequence as i32], want == Want::Logits)
             .map_err(|e| Error::unexpected("the batch is full").with_source(e))?;
         self.positions[sequence] = position + 1;
-        self.touched[sequence] = true;
+        self.pushed[sequence] += 1;
         Ok((want == Want::Logits).then_some(Output { index, batch: self.serial }))
     }
 
     /// Drops what was added since the last decode.
     fn begin(&mut self) {
         self.batch.clear();
-        self.touched.fill(false);
+        self.pushed.fill(0);
         self.serial += 1;
     }
 
     /// Computes the batch. After an error the sequences in it are empty.
     ///
     /// # Errors
-    /// `InvalidInput` for an empty batch, `Unexpected` if llama.cpp fails.
+    /// `InvalidInput` for an empty batch, `Unexpected` if llama.cpp fails or the cache is full.
     pub(crate) fn decode(&mut self) -> Result<()> {
+        match self.try_decode()? {
+            Decoded::Done => Ok(()),
+            Decoded::NoRoom => Err(Error::unexpected("the cache is full")),
+        }
+    }
+
+    /// Computes the batch. If the cache has no room for it, all is as before its first [`Engine::push`]. After an error the
+    /// sequences in it are empty.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an empty batch, `Unexpected` if llama.cpp fails.
+    pub(crate) fn try_decode(&mut self) -> Result<Decoded> {
         if self.batch.n_tokens() == 0 || self.decoded == Some(self.serial) {
             return Err(Error::invalid_input("there is nothing to compute"));
         }
@@ -231,11 +279,19 @@ impl<'m> Engine<'m> {
         match self.context.decode(&mut self.batch) {
             Ok(()) => {
                 self.decoded = Some(self.serial);
-                Ok(())
+                Ok(Decoded::Done)
+            }
+            // llama.cpp looks for room for the whole batch before it computes any of it.
+            Err(DecodeError::NoKvCacheSlot) => {
+                for (position, pushed) in self.positions.iter_mut().zip(&self.pushed) {
+                    *position -= pushed;
+                }
+                self.begin();
+                Ok(Decoded::NoRoom)
             }
             Err(e) => {
                 for sequence in 0..self.positions.len() {
-                    if self.touched[sequence] {
+                    if self.pushed[sequence] > 0 {
                         self.clear(sequence);
                     }
                 }
@@ -267,8 +323,8 @@ impl<'m> Engine<'m> {
     /// # Errors
     /// `Unexpected` if the sequence is not in it, or the context does not pool.
     pub(crate) fn embedding(&self, sequence: usize) -> Result<&[f32]> {
-        let there = self.decoded == Some(self.serial) && self.touched.get(sequence).copied().unwrap_or(false);
-        if !there || self.shape.purpose == Purpose::Generate {
+        let there = self.decoded == Some(self.serial) && self.pushed.get(sequence).is_some_and(|n| *n > 0);
+        if !there || matches!(self.shape.purpose, Purpose::Generate { .. }) {
             return Err(Error::unexpected("there is no vector for this sequence"));
         }
         self.context

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use katena_core::{Error, Result};
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
 
+use super::tuning::model_params;
 use crate::backend::backend;
-use crate::options::Progress;
+use crate::lora::{self, Adapter};
+use crate::options::{LlamaOptions, Progress};
 use katena_gguf::Header;
 
 /// Loads the weights. The file's head has been checked by [`Header::read`].
@@ -21,14 +22,23 @@ pub(crate) fn load_model(
     gpu_layers: u32,
     progress: Option<Progress>,
 ) -> Result<LlamaModel> {
+    let options = LlamaOptions { gpu_layers, progress, ..LlamaOptions::new() };
+    Ok(load_chat_model(path, header, &options)?.0)
+}
+
+/// The same with all that a chat model's options say, and its adapter.
+///
+/// # Errors
+/// As [`load_model`], [`model_params`] and [`lora::load`].
+pub(crate) fn load_chat_model(
+    path: &Path,
+    header: &Header,
+    options: &LlamaOptions,
+) -> Result<(LlamaModel, Option<Adapter>)> {
     let backend = backend()?;
     header.architecture().map_err(|e| e.with_context("file", path.display().to_string()))?;
     let named = |e: Error| e.with_context("file", path.display().to_string());
-    if gpu_layers > 0 && !backend.supports_gpu_offload() {
-        return Err(Error::unsupported(
-            "layers can't go to the GPU: build with one of the features cuda, vulkan, metal, rocm, on a machine that has it",
-        ));
-    }
+    let mut params = model_params(options)?;
     if header.number("split.count").is_some_and(|n| n > 1) {
         return Err(named(Error::unsupported("the model is split into several files; merge them first")));
     }
@@ -39,14 +49,13 @@ pub(crate) fn load_model(
     if path.to_str().is_none_or(|p| p.contains('\0')) {
         return Err(named(Error::invalid_input("the model's path is not valid UTF-8")));
     }
-    let mut params = LlamaModelParams::default().with_n_gpu_layers(gpu_layers);
-    if let Some(progress) = progress {
+    if let Some(progress) = options.progress.clone() {
         params = params.with_progress_callback(move |part| {
             progress(part);
             true
         });
     }
-    let model = LlamaModel::load_from_file(backend, path, &params).map_err(|e| {
+    let mut model = LlamaModel::load_from_file(backend, path, &params).map_err(|e| {
         named(
             Error::invalid_input(
                 "llama.cpp can't use this model file: it is damaged or of an unknown architecture",
@@ -58,7 +67,8 @@ pub(crate) fn load_model(
     if model.n_vocab() <= 0 || model.n_embd() <= 0 {
         return Err(named(Error::invalid_input("the model has no vocabulary or no width")));
     }
-    Ok(model)
+    let adapter = lora::load(&mut model, header, &options.lora)?;
+    Ok((model, adapter))
 }
 
 /// A model's name: its file's, without the ending.

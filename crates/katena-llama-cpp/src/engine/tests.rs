@@ -15,7 +15,13 @@ fn model(folder: &Path) -> LlamaModel {
 }
 
 const SHAPE: Shape =
-    Shape { context_tokens: 256, sequences: 2, batch_tokens: 32, threads: 1, purpose: Purpose::Generate };
+    Shape {
+        context_tokens: 256,
+        sequences: 2,
+        batch_tokens: 32,
+        threads: 1,
+        purpose: Purpose::Generate { cache_tokens: 512 },
+    };
 
 fn with_engine(test: impl FnOnce(&mut Engine<'_>)) {
     let folder = tempfile::tempdir().unwrap();
@@ -118,7 +124,8 @@ fn impossible_shapes_are_refused() {
         Shape { threads: u32::MAX, ..SHAPE },
         Shape { context_tokens: 0, ..SHAPE },
         Shape { context_tokens: 2_000_000_000, ..SHAPE },
-        Shape { context_tokens: 1 << 28, sequences: 64, ..SHAPE },
+        Shape { purpose: Purpose::Generate { cache_tokens: 0 }, ..SHAPE },
+        Shape { purpose: Purpose::Generate { cache_tokens: u32::MAX }, ..SHAPE },
     ] {
         assert_eq!(Engine::new(&model, shape).err().map(|e| e.kind()), Some(ErrorKind::Config), "{shape:?}");
     }

@@ -220,11 +220,11 @@ impl Scheduler {
     /// Takes a request that generates at most `most` tokens. `id` is new.
     pub(crate) fn submit(&mut self, id: Id, prompt: Vec<i32>, most: usize) -> Result<(), Refusal> {
         let fits = self.limits.context_tokens.min(self.capacity);
+        if prompt.len().saturating_add(most.max(1)) > fits {
+            return Err(Refusal::TooLong(fits));
+        }
         if prompt.is_empty() || most == 0 {
             return Err(Refusal::Empty);
-        }
-        if prompt.len().saturating_add(most) > fits {
-            return Err(Refusal::TooLong(fits));
         }
         let fresh = self.waiting.iter().filter(|r| !r.started).count();
         if fresh >= self.limits.queue {
@@ -401,6 +401,7 @@ impl Scheduler {
     }
 
     /// True if no request is left.
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty() && self.parked.is_empty()
     }
