@@ -1,4 +1,4 @@
-//! Embedders and rerankers over HTTP, a feature per vendor, and a cache on disk for any embedder.
+//! Embedders and rerankers over HTTP, a feature per vendor; BERT models in this process; a cache on disk for any embedder.
 //!
 //! | feature | embedder | reranker |
 //! |---|---|---|
@@ -8,8 +8,10 @@
 //! | `cohere`, `voyage`, `jina` | `CohereEmbedder`, `VoyageEmbedder`, `JinaEmbedder` | `CohereReranker`, `VoyageReranker`, `JinaReranker` |
 //! | `mistral`, `ollama` | `MistralEmbedder`, `OllamaEmbedder` | |
 //! | `tei`, `llama-server` | `TeiEmbedder`, `LlamaServerEmbedder` | `TeiReranker`, `LlamaServerReranker` |
+//! | `static` | `StaticEmbedder`: model2vec folders, computed in this process | |
+//! | `bert` | `BertEmbedder`: GGUF files, computed in this process | |
 //!
-//! # What all embedders do
+//! # What all embedders over HTTP do
 //! - Texts go out in batches within the vendor's limits, several calls at once ([`BatchLimits`]); the order is kept. The
 //!   first batch that fails ends the call with its error: nothing is missing silently. Nothing is tried again here.
 //! - Each reply is checked: one vector a text, as long as `info().dimensions`, all numbers finite. Else `InvalidOutput`.
@@ -38,9 +40,13 @@ mod vectors;
 
 #[cfg(feature = "bedrock")]
 pub mod bedrock;
+#[cfg(feature = "bert")]
+pub mod bert;
 pub mod cached;
 #[cfg(any(feature = "cohere", feature = "bedrock"))]
 pub mod cohere;
+#[cfg(feature = "static")]
+mod fixed;
 #[cfg(any(feature = "gemini", feature = "vertex"))]
 pub mod google;
 #[cfg(feature = "jina")]
@@ -60,9 +66,13 @@ mod voyage;
 
 #[cfg(feature = "bedrock")]
 pub use bedrock::{BedrockEmbedder, BedrockReranker};
+#[cfg(feature = "bert")]
+pub use bert::{BertEmbedder, BertOptions};
 pub use cached::{CachedEmbedder, EmbedCache};
 #[cfg(feature = "cohere")]
 pub use cohere::{CohereEmbedder, CohereReranker};
+#[cfg(feature = "static")]
+pub use fixed::{StaticEmbedder, StaticOptions};
 #[cfg(feature = "gemini")]
 pub use google::GeminiEmbedder;
 #[cfg(feature = "vertex")]

@@ -9,6 +9,7 @@
 pub mod convert;
 mod quantize;
 mod read;
+mod tensor;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -18,6 +19,7 @@ mod write;
 pub use convert::safetensors::{SafeTensors, SafeType};
 pub use quantize::{Quantized, quantize};
 pub use read::{Header, Keep, TensorInfo};
+pub use tensor::tensor_numbers;
 pub use value::{TensorType, Value};
 pub use wordpiece::{Casing, WordPiece};
 pub use write::{TensorPlan, Writer};

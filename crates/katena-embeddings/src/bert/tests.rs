@@ -1,0 +1,1 @@
+//! Numbers against slow and plain computations.
