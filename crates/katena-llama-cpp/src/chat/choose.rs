@@ -21,7 +21,7 @@ pub(super) fn choose(model: &LlamaModel, slot: &mut Slot, logits: &[f32]) -> Res
     if vocab.is_eog(token) {
         return Ok(Next::End(FinishReason::Stop));
     }
-    let piece = vocab.token_to_piece(token, slot.special, None);
+    let piece = vocab.token_to_piece(token, slot.shows(token), None);
     let logprob = slot.alternatives.map(|count| {
         logprob(logits, token, count, |t| {
             String::from_utf8_lossy(&vocab.token_to_piece(t, true, None)).into_owned()

@@ -1,43 +1,71 @@
 //! Text of one answer to stream events and the finished response.
 
+use std::sync::Arc;
+
 use katena_core::{
     ChatEvent, ChatResponse, FinishReason, Message, Part, PartKind, Role, TokenLogprob, ToolCall, Usage,
 };
 
 use super::calls::{CallParser, Found};
 use super::text::{StopFilter, Utf8Decoder};
+use super::thoughts::{Thought, Thoughts};
+
+/// How an answer's text is read.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// Reasoning before the answer is looked for.
+    pub(crate) thoughts: Option<Thoughts>,
+    /// Tool calls are looked for.
+    pub(crate) calls: Option<CallParser>,
+    /// A tool must be called.
+    pub(crate) forced: bool,
+    /// Control tokens whose text is looked for, sorted.
+    pub(crate) marks: Arc<[i32]>,
+}
+
+impl Reading {
+    /// True if the text of this control token matters.
+    pub(crate) fn shows(&self, token: i32) -> bool {
+        (self.thoughts.is_some() || self.calls.is_some()) && self.marks.binary_search(&token).is_ok()
+    }
+}
 
 /// Collects one answer.
 #[derive(Debug)]
 pub(crate) struct Emitter {
     decoder: Utf8Decoder,
     stop: StopFilter,
-    calls: Option<CallParser>,
+    reading: Reading,
     /// Number of the next call's id.
     next_call: usize,
-    /// Text of the open part.
-    open: Option<String>,
+    /// The part that grows.
+    open: Option<Part>,
     parts: Vec<Part>,
     logprobs: Option<Vec<TokenLogprob>>,
 }
 
 impl Emitter {
-    /// Nothing said yet. `calls`: tool calls are looked for; `next_call` numbers the first.
-    pub(crate) fn new(
-        stop: Vec<String>,
-        calls: Option<CallParser>,
-        next_call: usize,
-        logprobs: bool,
-    ) -> Self {
+    /// Nothing said yet. `next_call` numbers the first call.
+    pub(crate) fn new(stop: Vec<String>, reading: Reading, next_call: usize, logprobs: bool) -> Self {
         Self {
             decoder: Utf8Decoder::default(),
             stop: StopFilter::new(stop),
-            calls,
+            reading,
             next_call,
             open: None,
             parts: Vec::new(),
             logprobs: logprobs.then(Vec::new),
         }
+    }
+
+    /// True if the text of this control token matters.
+    pub(crate) fn shows(&self, token: i32) -> bool {
+        self.reading.shows(token)
+    }
+
+    /// True if a tool must be called.
+    pub(crate) fn forced(&self) -> bool {
+        self.reading.forced
     }
 
     /// Takes the bytes of a token.
@@ -63,7 +91,29 @@ impl Emitter {
         if text.is_empty() {
             return;
         }
-        match &mut self.calls {
+        match &mut self.reading.thoughts {
+            None => self.answer(text, events),
+            Some(thoughts) => {
+                let found = thoughts.push(text);
+                self.thought(found, events);
+            }
+        }
+    }
+
+    fn thought(&mut self, found: Vec<Thought>, events: &mut impl Extend<ChatEvent>) {
+        for item in found {
+            match item {
+                Thought::Reasoning(text) => {
+                    let begin = || Part::Reasoning { text: String::new(), signature: None };
+                    self.grow(PartKind::Reasoning, begin, &text, events);
+                }
+                Thought::Rest(text) => self.answer(&text, events),
+            }
+        }
+    }
+
+    fn answer(&mut self, text: &str, events: &mut impl Extend<ChatEvent>) {
+        match &mut self.reading.calls {
             None => self.text(text, events),
             Some(parser) => {
                 let found = parser.push(text);
@@ -76,37 +126,52 @@ impl Emitter {
         for item in found {
             match item {
                 Found::Text(text) => self.text(&text, events),
-                Found::Call(name, arguments) => {
+                Found::Start(name) => {
                     self.close(events);
-                    let part = self.parts.len();
-                    let call = ToolCall::new(format!("call_{}", self.next_call), name, arguments);
+                    let call = ToolCall::new(format!("call_{}", self.next_call), name, "");
                     self.next_call += 1;
-                    events.extend([
-                        ChatEvent::start_tool(part, &call.id, &call.name),
-                        ChatEvent::delta(part, &call.arguments),
-                        ChatEvent::end(part, Part::ToolCall(call.clone())),
-                    ]);
-                    self.parts.push(Part::ToolCall(call));
+                    events.extend([ChatEvent::start_tool(self.parts.len(), &call.id, &call.name)]);
+                    self.open = Some(Part::ToolCall(call));
                 }
+                Found::Arguments(text) => {
+                    let begin = || Part::ToolCall(ToolCall::new("", "", ""));
+                    self.grow(PartKind::ToolCall, begin, &text, events);
+                }
+                Found::End => self.close(events),
             }
         }
     }
 
     fn text(&mut self, text: &str, events: &mut impl Extend<ChatEvent>) {
-        let part = self.parts.len();
-        match &mut self.open {
-            Some(open) => open.push_str(text),
-            None => {
-                self.open = Some(text.to_owned());
-                events.extend([ChatEvent::start(part, PartKind::Text)]);
-            }
+        self.grow(PartKind::Text, || Part::text(""), text, events);
+    }
+
+    /// Adds to the open part, if it is of this kind; else begins another.
+    fn grow(
+        &mut self,
+        kind: PartKind,
+        begin: impl FnOnce() -> Part,
+        text: &str,
+        events: &mut impl Extend<ChatEvent>,
+    ) {
+        if self.open.as_ref().is_some_and(|part| part.kind() != kind) {
+            self.close(events);
         }
-        events.extend([ChatEvent::delta(part, text)]);
+        let number = self.parts.len();
+        let open = self.open.get_or_insert_with(|| {
+            events.extend([ChatEvent::start(number, kind)]);
+            begin()
+        });
+        match open {
+            Part::Text { text: whole } | Part::Reasoning { text: whole, .. } => whole.push_str(text),
+            Part::ToolCall(call) => call.arguments.push_str(text),
+            _ => {}
+        }
+        events.extend([ChatEvent::delta(number, text)]);
     }
 
     fn close(&mut self, events: &mut impl Extend<ChatEvent>) {
-        if let Some(text) = self.open.take() {
-            let part = Part::text(text);
+        if let Some(part) = self.open.take() {
             events.extend([ChatEvent::end(self.parts.len(), part.clone())]);
             self.parts.push(part);
         }
@@ -126,7 +191,11 @@ impl Emitter {
             text.push_str(&self.stop.finish());
             self.take(&text, events);
         }
-        if let Some(mut parser) = self.calls.take() {
+        if let Some(mut thoughts) = self.reading.thoughts.take() {
+            let found = thoughts.finish();
+            self.thought(found, events);
+        }
+        if let Some(mut parser) = self.reading.calls.take() {
             let found = parser.finish();
             self.found(found, events);
         }
@@ -143,46 +212,5 @@ impl Emitter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use katena_core::Accumulator;
-
-    fn run(text: &str, stop: &[&str], calls: bool) -> ChatResponse {
-        let stop = stop.iter().map(|s| (*s).to_owned()).collect();
-        let mut emitter = Emitter::new(stop, calls.then(CallParser::default), 3, false);
-        let mut events = Vec::new();
-        for byte in text.as_bytes() {
-            if emitter.stopped() {
-                break;
-            }
-            emitter.push(&[*byte], &mut events);
-        }
-        emitter.finish(FinishReason::Stop, Usage::new(1, 2), "m", &mut events);
-        let mut accumulator = Accumulator::new();
-        for event in &events {
-            accumulator.push(event).unwrap();
-        }
-        accumulator.finish().unwrap()
-    }
-
-    #[test]
-    fn events_fold_to_the_answer() {
-        let response = run("Grüße 🦙!", &[], false);
-        assert_eq!(response.text(), "Grüße 🦙!");
-        assert_eq!(response.finish, FinishReason::Stop);
-        assert_eq!(run("one two three", &["two"], false).text(), "one ");
-        assert!(run("", &[], false).message.parts.is_empty());
-    }
-
-    #[test]
-    fn calls_become_parts_with_ids_of_their_own() {
-        let text = "So: <tool_call>{\"name\":\"a\",\"arguments\":{\"x\":1}}</tool_call><tool_call>{\"name\":\"b\"}</tool_call>";
-        let response = run(text, &[], true);
-        assert_eq!(response.finish, FinishReason::ToolCalls);
-        let calls: Vec<_> = response.tool_calls().collect();
-        assert_eq!((calls[0].id.as_str(), calls[0].arguments.as_str()), ("call_3", "{\"x\":1}"));
-        assert_eq!((calls[1].id.as_str(), calls[1].name.as_str()), ("call_4", "b"));
-        assert_eq!(response.text(), "So:");
-        assert_eq!(run(text, &[], false).text(), text, "without tools it is text");
-    }
-}
+#[path = "emit_tests.rs"]
+mod tests;

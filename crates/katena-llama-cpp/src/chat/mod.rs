@@ -11,6 +11,7 @@ mod stream;
 mod strftime;
 mod template;
 mod text;
+mod thoughts;
 mod worker;
 
 use std::fmt;
@@ -172,7 +173,7 @@ impl LlamaChat {
             worker::start(model.clone(), shape, limits, name.clone(), shared.clone(), extra).map_err(named)?;
         let mut capabilities = 
             ChatCapabilities::none().with_seed().with_logprobs().with_json_schema().with_stop().with_usage();
-        if prompter.tools() {
+        if prompter.format().is_some() {
             capabilities = capabilities.with_tools();
         }
         let info = ModelInfo::new("llama.cpp", name)
@@ -225,8 +226,8 @@ impl LlamaChat {
     /// # Errors
     /// As [`ChatModel::generate`] before the call: `InvalidInput`, `Unsupported`, `ContextTooLong`.
     pub fn prompt_tokens(&self, request: &ChatRequest) -> Result<usize> {
-        let plan = plan(request, &self.0.defaults, self.0.prompter.tools())?;
-        Ok(self.0.prompter.prompt(request, &plan, self.0.context_tokens)?.len())
+        let plan = plan(request, &self.0.defaults, self.0.prompter.format())?;
+        Ok(self.0.prompter.prompt(request, &plan, self.0.context_tokens)?.tokens.len())
     }
 
     /// What the engine did so far and does now.
@@ -237,7 +238,7 @@ impl LlamaChat {
     async fn start(&self, request: &ChatRequest) -> Result<Events> {
         request.context.check()?;
         let place = self.0.shared.enter(self.0.slots, self.0.queue)?;
-        let plan = plan(request, &self.0.defaults, self.0.prompter.tools())?;
+        let plan = plan(request, &self.0.defaults, self.0.prompter.format())?;
         let prompt = self.0.prompter.prompt(request, &plan, self.0.context_tokens)?;
         let (events, receiver) = mpsc::channel(EVENTS);
         let vocabulary = Vocabulary::Model(&self.0.model);

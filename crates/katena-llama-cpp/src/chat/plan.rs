@@ -1,8 +1,8 @@
 //! A request's options, checked.
 
 use katena_core::{ChatRequest, Error, Part, ResponseFormat, Result, ToolChoice};
-use serde_json::Value;
 
+use super::calls::{ForcedCall, Format};
 use crate::sample::{Extras, Form, Sampling};
 use katena_gguf::Header;
 
@@ -42,14 +42,14 @@ impl Defaults {
 }
 
 /// What the model may or must call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Calling {
     /// No tools in play.
     Off,
     /// The model decides.
     Free,
-    /// The answer begins with this text: it must call.
-    Forced(String),
+    /// The answer must be such a call.
+    Forced(ForcedCall),
 }
 
 /// A checked request.
@@ -79,16 +79,20 @@ fn within(what: &'static str, value: Option<f32>, least: f32, most: f32) -> Resu
     }
 }
 
-/// Checks everything about `request` that needs no model. `tools`: the template's call format is known.
+/// Checks everything about `request` that needs no model. `format`: how the model writes tool calls, if that is known.
 ///
 /// # Errors
 /// `InvalidInput` for values out of range, `Unsupported` for what this model can't do.
-pub(crate) fn plan(request: &ChatRequest, defaults: &Defaults, tools: bool) -> Result<Plan> {
+pub(crate) fn plan(
+    request: &ChatRequest,
+    defaults: &Defaults,
+    format: Option<&'static Format>,
+) -> Result<Plan> {
     if request.messages.is_empty() {
         return Err(Error::invalid_input("the request has no messages"));
     }
-    let past_calls = check_parts(request, tools)?;
-    let calling = calling(request, tools)?;
+    let past_calls = check_parts(request, format.is_some())?;
+    let calling = calling(request, format)?;
     let form = form(request, &calling)?;
     let extras = Extras::of(request)?;
 
@@ -182,7 +186,7 @@ fn check_parts(request: &ChatRequest, tools: bool) -> Result<usize> {
     Ok(calls)
 }
 
-fn calling(request: &ChatRequest, tools: bool) -> Result<Calling> {
+fn calling(request: &ChatRequest, format: Option<&'static Format>) -> Result<Calling> {
     let choice = request.tool_choice.clone().unwrap_or_default();
     let forced = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
     if request.tools.is_empty() {
@@ -192,31 +196,34 @@ fn calling(request: &ChatRequest, tools: bool) -> Result<Calling> {
             Ok(Calling::Off)
         };
     }
-    if !tools {
-        return Err(Error::unsupported("the model's chat template has no call format that is known here"));
-    }
-    let name = |name: &str| Value::from(name).to_string();
+    let format = format.ok_or_else(|| {
+        Error::unsupported("the model's chat template has no call format that is known here")
+    })?;
     match choice {
         ToolChoice::None => Ok(Calling::Off),
         ToolChoice::Auto => Ok(Calling::Free),
-        ToolChoice::Named(wanted) if request.tools.iter().any(|t| t.name == wanted) => {
-            Ok(Calling::Forced(format!("<tool_call>\n{{\"name\": {}, \"arguments\": ", name(&wanted))))
+        ToolChoice::Required => {
+            Ok(Calling::Forced(format.forced(&request.tools.iter().collect::<Vec<_>>())?))
         }
         ToolChoice::Named(wanted) => {
-            Err(Error::invalid_input("the tool that must be called is not among the tools")
-                .with_context("tool", wanted))
+            let named = request.tools.iter().find(|tool| tool.name == wanted).ok_or_else(|| {
+                Error::invalid_input("the tool that must be called is not among the tools")
+                    .with_context("tool", wanted)
+            })?;
+            Ok(Calling::Forced(format.forced(&[named])?))
         }
-        ToolChoice::Required => Ok(Calling::Forced(match request.tools.as_slice() {
-            [one] => format!("<tool_call>\n{{\"name\": {}, \"arguments\": ", name(&one.name)),
-            _ => "<tool_call>\n{\"name\": \"".to_owned(),
-        })),
         _ => Err(Error::unsupported("this tool choice is unknown here")),
     }
 }
 
 /// What the answer is held to.
 fn form(request: &ChatRequest, calling: &Calling) -> Result<Option<Form>> {
-    let Some(format) = &request.response_format else { return Ok(None) };
+    let Some(format) = &request.response_format else {
+        return Ok(match calling {
+            Calling::Forced(call) => Some(Form::OneOf(call.alternatives.clone())),
+            Calling::Off | Calling::Free => None,
+        });
+    };
     if *calling != Calling::Off {
         return Err(Error::unsupported(
             "local models can't be held to a response format and call tools as well",
@@ -255,15 +262,19 @@ mod tests {
         ChatRequest::new([Message::user("Hi")])
     }
 
-    fn kind(request: &ChatRequest, tools: bool) -> ErrorKind {
-        plan(request, &DEFAULTS, tools).unwrap_err().kind()
+    fn format() -> Option<&'static Format> {
+        Format::of_template("tools <tool_call>")
+    }
+
+    fn kind(request: &ChatRequest, format: Option<&'static Format>) -> ErrorKind {
+        plan(request, &DEFAULTS, format).unwrap_err().kind()
     }
 
     #[test]
     fn unset_options_are_the_models_and_zero_is_kept() {
-        let p = plan(&ask(), &DEFAULTS, false).unwrap();
+        let p = plan(&ask(), &DEFAULTS, None).unwrap();
         assert_eq!((p.sampling.temperature, p.sampling.top_k), (0.8, Some(40)));
-        let p = plan(&ask().with_temperature(0.0).with_top_p(0.5).with_seed(7), &DEFAULTS, false).unwrap();
+        let p = plan(&ask().with_temperature(0.0).with_top_p(0.5).with_seed(7), &DEFAULTS, None).unwrap();
         assert_eq!((p.sampling.temperature, p.sampling.top_k, p.sampling.top_p), (0.0, None, Some(0.5)));
         assert_eq!(p.sampling.seed, 7);
         assert_ne!(fold_seed(u64::from(u32::MAX)), u32::MAX);
@@ -287,7 +298,7 @@ mod tests {
             ask().with_extra("min_p", "x"),
             ask().with_tool_choice(ToolChoice::Required),
         ] {
-            assert_eq!(kind(&request, true), ErrorKind::InvalidInput, "{request:?}");
+            assert_eq!(kind(&request, format()), ErrorKind::InvalidInput, "{request:?}");
         }
     }
 
@@ -302,16 +313,17 @@ mod tests {
             ChatRequest::new([Message::new(Role::User, vec![image])]),
             ChatRequest::new([Message::tool(result.clone())]),
         ] {
-            assert_eq!(kind(&request, false), ErrorKind::Unsupported, "{request:?}");
+            assert_eq!(kind(&request, None), ErrorKind::Unsupported, "{request:?}");
         }
         let both = [tool.clone(), ToolSpec::new("later", "", serde_json::json!({"type": "object"}))];
         let calling = |choice| {
-            plan(&ask().with_tools(both.clone()).with_tool_choice(choice), &DEFAULTS, true).map(|p| p.calling)
+            plan(&ask().with_tools(both.clone()).with_tool_choice(choice), &DEFAULTS, format())
+                .map(|p| p.calling)
         };
         assert_eq!(calling(ToolChoice::Auto).unwrap(), Calling::Free);
         assert_eq!(calling(ToolChoice::None).unwrap(), Calling::Off);
         assert!(
-            matches!(calling(ToolChoice::Named("now".into())).unwrap(), Calling::Forced(p) if p.contains("\"now\""))
+            matches!(calling(ToolChoice::Named("now".into())).unwrap(), Calling::Forced(call) if call.prefix.contains("\"now\""))
         );
         assert!(matches!(calling(ToolChoice::Required).unwrap(), Calling::Forced(_)));
         assert!(calling(ToolChoice::Named("never".into())).is_err());

@@ -6,8 +6,11 @@ use katena_core::{ChatRequest, Error, ErrorKind, Result};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
+use super::calls::{CallParser, Format};
+use super::emit::Reading;
 use super::plan::{Calling, Plan};
 use super::template::ChatTemplate;
+use super::thoughts::{Marks, Thoughts};
 
 /// Characters of private use that fence off a control mark inside a message; a pair that no message has is chosen.
 const FENCES: [(char, char); 4] = [
@@ -17,10 +20,20 @@ const FENCES: [(char, char); 4] = [
     ('\u{F0F07}', '\u{F0F08}'),
 ];
 
+/// A request as the model reads it, and how its answer is read.
+pub(crate) struct Prompt {
+    pub(crate) tokens: Vec<LlamaToken>,
+    pub(crate) reading: Reading,
+}
+
 /// Makes prompts of one model.
 pub(crate) struct Prompter {
     model: Arc<LlamaModel>,
     template: Result<ChatTemplate>,
+    /// How the model marks its reasoning.
+    thoughts: Option<Marks>,
+    /// Control tokens that stand for marks of calls and reasoning, sorted.
+    marks: Arc<[i32]>,
     /// Texts of control tokens, such as `<|im_end|>`, longest first.
     controls: Vec<String>,
     /// Bytes of the longest token.
@@ -52,26 +65,30 @@ impl Prompter {
                 Err(Error::unsupported("the model has no chat template; give one with `with_chat_template`"))
             }
         };
+        let thoughts = source.and_then(Marks::of_template);
+        let format = template.as_ref().ok().and_then(ChatTemplate::format);
+        let known: Vec<&str> = format
+            .iter()
+            .flat_map(|format| format.marks())
+            .chain(thoughts.iter().flat_map(|marks| [marks.open, marks.close]))
+            .collect();
+        let is_mark = |token: &LlamaToken| vocab.is_control(*token) && known.contains(&text(*token).as_str());
+        let marks = vocab.tokens().filter(is_mark).map(|token| token.0).collect();
         let bos = (vocab.should_add_bos() && vocab.bos().0 >= 0).then(|| (vocab.bos(), bos));
-        Self { model, template, controls, longest, bos }
+        Self { model, template, thoughts, marks, controls, longest, bos }
     }
 
-    /// True if tool calls in the template's format can be parsed.
-    pub(crate) fn tools(&self) -> bool {
-        self.template.as_ref().is_ok_and(ChatTemplate::tools)
+    /// How the model writes tool calls, if that is known.
+    pub(crate) fn format(&self) -> Option<&'static Format> {
+        self.template.as_ref().ok().and_then(ChatTemplate::format)
     }
 
-    /// The prompt's tokens. The text of control tokens inside messages stays text: it can't end a turn or begin another.
+    /// The prompt. The text of control tokens inside messages stays text: it can't end a turn or begin another.
     ///
     /// # Errors
     /// `Unsupported` without a template, `InvalidInput` if it refuses the messages, `ContextTooLong` if no room for an
     /// answer is left in `context` tokens.
-    pub(crate) fn prompt(
-        &self,
-        request: &ChatRequest,
-        plan: &Plan,
-        context: usize,
-    ) -> Result<Vec<LlamaToken>> {
+    pub(crate) fn prompt(&self, request: &ChatRequest, plan: &Plan, context: usize) -> Result<Prompt> {
         let template = self.template.as_ref().map_err(Clone::clone)?;
         let json = serde_json::to_string(&request.messages)
             .map_err(|e| Error::invalid_input("the messages can't be read").with_source(e))?;
@@ -80,9 +97,7 @@ impl Prompter {
             *free.ok_or_else(|| Error::invalid_input("the messages hold characters of private use"))?;
         let fence = |text: &str| self.fenced(text, open, close);
         let mut text = template.render(request, plan.calling != Calling::Off, fence)?;
-        if let Calling::Forced(beginning) = &plan.calling {
-            text.push_str(beginning);
-        }
+        let reading = self.reading(request, plan, &mut text);
         let too_long = |tokens: usize| {
             Error::new(ErrorKind::ContextTooLong, "the prompt doesn't fit into the model's context")
                 .with_context("prompt_tokens", tokens.to_string())
@@ -100,7 +115,38 @@ impl Prompter {
         if tokens.is_empty() {
             return Err(Error::invalid_input("the prompt is empty"));
         }
-        Ok(tokens)
+        Ok(Prompt { tokens, reading })
+    }
+
+    /// How the answer to `prompt` is read. What the answer must begin with is added to the prompt.
+    fn reading(&self, request: &ChatRequest, plan: &Plan, prompt: &mut String) -> Reading {
+        let begun = self.thoughts.filter(|marks| marks.begun(prompt));
+        let held = match &plan.calling {
+            Calling::Forced(_) => true,
+            Calling::Off | Calling::Free => request.response_format.is_some(),
+        };
+        // An answer that is held to a form has no room for reasoning: what the prompt began is ended.
+        if let Some(marks) = begun.filter(|_| held) {
+            prompt.push_str("\n");
+            prompt.push_str(marks.close);
+            prompt.push_str("\n\n");
+        }
+        let mut calls = match (&plan.calling, self.format()) {
+            (Calling::Free | Calling::Forced(_), Some(format)) => {
+                Some(CallParser::new(format, request.tools.clone()))
+            }
+            _ => None,
+        };
+        let forced = matches!(plan.calling, Calling::Forced(_));
+        if let Calling::Forced(call) = &plan.calling {
+            prompt.push_str(&call.prefix);
+            if let Some(calls) = &mut calls {
+                // Nothing is certain yet.
+                calls.push(&call.prefix);
+            }
+        }
+        let thoughts = self.thoughts.filter(|_| !held).map(|marks| Thoughts::new(marks, begun.is_some()));
+        Reading { thoughts, calls, forced, marks: self.marks.clone() }
     }
 
     fn fenced(&self, text: &str, open: char, close: char) -> String {

@@ -6,15 +6,15 @@ use katena_core::{ChatEvent, Context, Error, FinishReason, Result, TokenLogprob,
 use llama_cpp_2::token::LlamaToken;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::calls::CallParser;
 use super::emit::Emitter;
-use super::plan::{Calling, Plan};
+use super::plan::Plan;
+use super::prompt::Prompt;
 use super::stats::Place;
 use crate::sample::Chooser;
 
 /// A request on its way to a slot.
 pub(super) struct Job {
-    pub(super) prompt: Vec<LlamaToken>,
+    pub(super) prompt: Prompt,
     pub(super) plan: Plan,
     /// Made on the caller's side, where it may fail.
     pub(super) chooser: Chooser,
@@ -78,10 +78,6 @@ pub(super) struct Slot {
     /// Given back while nobody reads.
     pub(super) place: Option<Place>,
     pub(super) alternatives: Option<usize>,
-    /// Control tokens are part of the text while calls are looked for.
-    pub(super) special: bool,
-    /// A tool must be called.
-    forced: bool,
     emitter: Emitter,
     prompt_tokens: usize,
     generated: usize,
@@ -91,13 +87,8 @@ pub(super) struct Slot {
 impl Slot {
     /// The slot, its prompt, and how many tokens it may generate, if prompt and answer may have `context_tokens`.
     pub(super) fn new(job: Job, context_tokens: usize) -> (Self, Vec<i32>, usize) {
-        let Job { prompt, plan, chooser, context, events, place } = job;
+        let Job { prompt: Prompt { tokens: prompt, reading }, plan, chooser, context, events, place } = job;
         let room = context_tokens.saturating_sub(prompt.len());
-        let calls = match &plan.calling {
-            Calling::Off => None,
-            Calling::Free => Some(CallParser::default()),
-            Calling::Forced(beginning) => Some(CallParser::after(beginning)),
-        };
         let most = plan.max_tokens.unwrap_or(room).min(room);
         let slot = Self {
             chooser,
@@ -106,14 +97,17 @@ impl Slot {
             paused: false,
             place: Some(place),
             alternatives: plan.alternatives,
-            special: calls.is_some(),
-            forced: matches!(plan.calling, Calling::Forced(_)),
-            emitter: Emitter::new(plan.stop, calls, plan.past_calls, plan.alternatives.is_some()),
+            emitter: Emitter::new(plan.stop, reading, plan.past_calls, plan.alternatives.is_some()),
             prompt_tokens: prompt.len(),
             generated: 0,
             most,
         };
         (slot, prompt.iter().map(|t| t.0).collect(), most)
+    }
+
+    /// True if the text of this control token matters.
+    pub(super) fn shows(&self, token: LlamaToken) -> bool {
+        self.emitter.shows(token.0)
     }
 
     /// Takes a chosen token that does not end the answer; says why the answer ends after it, if it does.
@@ -142,10 +136,11 @@ impl Slot {
         let mut outbox = self.outbox;
         let mut events = Vec::new();
         let whole = reason != FinishReason::Length;
+        let forced = self.emitter.forced();
         self.emitter.finish(reason, usage, model, &mut events);
         let called =
             events.iter().any(|e| matches!(e, ChatEvent::Finished(r) if r.tool_calls().next().is_some()));
-        if self.forced && whole && !called {
+        if forced && whole && !called {
             outbox.fail(Error::invalid_output(
                 "the model was made to call a tool, but what it wrote is no call",
             ));

@@ -4,6 +4,7 @@ use katena_core::{ChatRequest, Error, Message, Part, Result, Role, ToolCall};
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, ErrorKind as JinjaError, UndefinedBehavior, context};
 
+use super::calls::Format;
 use super::strftime::strftime_now;
 
 /// Steps of the template engine; real templates take some thousand for a long conversation.
@@ -17,7 +18,7 @@ pub(crate) struct ChatTemplate {
     env: Environment<'static>,
     bos: String,
     eos: String,
-    tools: bool,
+    format: Option<&'static Format>,
 }
 
 impl ChatTemplate {
@@ -47,15 +48,15 @@ impl ChatTemplate {
         for mark in ["{% generation %}", "{%- generation %}", "{%- generation -%}", "{% generation -%}"] {
             source = source.replace(mark, "").replace(&mark.replace("generation", "endgeneration"), "");
         }
-        let tools = calls_are_json(&source);
+        let format = Format::of_template(&source);
         env.add_template_owned("chat", source)
             .map_err(|e| Error::unsupported("the model's chat template is not understood").with_source(e))?;
-        Ok(Self { env, bos, eos, tools })
+        Ok(Self { env, bos, eos, format })
     }
 
-    /// True if its tool calls can be parsed: `<tool_call>` with JSON inside.
-    pub(crate) fn tools(&self) -> bool {
-        self.tools
+    /// How tool calls are written for it, if that is known.
+    pub(crate) fn format(&self) -> Option<&'static Format> {
+        self.format
     }
 
     /// The prompt: all messages, then the beginning of the answer. `content` is applied to each text before it goes in.
@@ -105,14 +106,6 @@ impl ChatTemplate {
                     .with_source(e)
             })
     }
-}
-
-/// Qwen and Hermes write calls as JSON between marks; others that use the marks write XML inside.
-fn calls_are_json(source: &str) -> bool {
-    source.contains("<tool_call>")
-        && source.contains("tools")
-        && !source.contains("<function=")
-        && !source.contains("<arg_key>")
 }
 
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
@@ -279,21 +272,14 @@ mod tests {
             Message::new(Role::Assistant, vec![Part::ToolCall(ToolCall::new("1", "find", "{\"q\":[1,{}]}"))]);
         let request = ChatRequest::new([said]).with_tools([tool]);
         let template = ChatTemplate::new(source, String::new(), String::new()).unwrap();
-        assert!(template.tools());
+        assert_eq!(template.format().unwrap().name, "hermes");
         let text = template.render(&request, true, str::to_owned).unwrap();
         assert_eq!(
             text,
             "<tool_call>{\"type\": \"function\", \"function\": {\"name\": \"find\", \"description\": \"Finds <b> \\\"it\\\" für dich\", \
-             \"parameters\": {\"properties\": {}, \"type\": \"object\"}}}\nfind:{\"q\": [1, {}]}"
+             \"parameters\": {\"type\": \"object\", \"properties\": {}}}}\nfind:{\"q\": [1, {}]}"
         );
         let without = template.render(&request, false, str::to_owned).unwrap();
         assert!(!without.contains("function"));
-    }
-
-    #[test]
-    fn only_json_calls_are_known() {
-        assert!(calls_are_json("{% if tools %}<tool_call>{\"name\": …}"));
-        assert!(!calls_are_json("{% if tools %}<tool_call><function=f>"));
-        assert!(!calls_are_json("plain"));
     }
 }
