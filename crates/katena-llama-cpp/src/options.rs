@@ -46,7 +46,7 @@ pub struct LlamaOptions {
     /// requests begin sooner. Unset: 64, with layers on a GPU 512.
     pub prefill_tokens: Option<u32>,
     /// Most tokens of finished requests that stay in the cache, for requests that begin alike; the last request always
-    /// stays. Every token in the cache costs the attention of each step a little. Unset: 4096.
+    /// stays. Every token in the cache costs the attention of each step a little. 0: nothing is kept or shared. Unset: 4096.
     pub kept_tokens: Option<u32>,
     /// Most bytes of main memory that weights, context and buffers may take. Unset: what is free.
     pub memory_limit: Option<u64>,

@@ -5,6 +5,7 @@ mod choose;
 mod emit;
 mod plan;
 mod prompt;
+mod session;
 mod slot;
 mod stats;
 mod stream;
@@ -39,9 +40,11 @@ use crate::tokens::PieceTokenizer;
 use katena_gguf::{Header, Keep};
 use plan::{Defaults, plan};
 use prompt::Prompter;
+use session::Identity;
 use slot::Job;
 pub use stats::EngineStats;
 use stats::Shared;
+use worker::Work;
 use stream::Events;
 
 /// The context of a slot if the caller names none, where the model was trained for more.
@@ -95,8 +98,11 @@ struct Inner {
     slots: usize,
     queue: usize,
     shared: Arc<Shared>,
+    identity: Identity,
+    /// Bytes of the cache for a token, at most; `None` if sessions can't be saved.
+    session_bytes: Option<u64>,
     /// Taken when dropped.
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<Work>>,
     thread: Option<JoinHandle<()>>,
     /// Held by each answer under way.
     answers: Arc<()>,
@@ -156,7 +162,9 @@ impl LlamaChat {
         let template = options.chat_template.as_deref().or(header.text("tokenizer.chat_template"));
         let prompter = Prompter::new(model.clone(), template);
         let grammars = Grammars::of_model(model.clone());
-        let reuse = if Engine::can_cut(&model, &header) { Reuse::Prefixes } else { Reuse::Off };
+        let cut = Engine::can_cut(&model, &header) && limits.kept_tokens > 0;
+        let reuse = if cut { Reuse::Prefixes } else { Reuse::Off };
+        let session_bytes = memory::cache_bytes_per_token(&header, options.key_type, options.value_type).filter(|_| cut);
         let sequences = if reuse == Reuse::Off { limits.slots } else { limits.sequences };
         let limits = Limits { reuse, sequences, ..limits };
         let shape = Shape {
@@ -190,6 +198,8 @@ impl LlamaChat {
             slots: limits.slots,
             queue: options.queue.max(1),
             shared,
+            identity: Identity { path: path.to_owned(), settings: settings(&options)? },
+            session_bytes,
             jobs: Some(handle.jobs),
             thread: Some(handle.thread),
             answers: Arc::default(),
@@ -250,9 +260,23 @@ impl LlamaChat {
         let chooser = chooser.with_constraint(constraint);
         let job = Job { prompt, plan, chooser, context: request.context.clone(), events, place };
         let jobs = self.0.jobs.as_ref().ok_or_else(ended)?;
-        jobs.try_send(job).map_err(|_| ended())?;
+        jobs.try_send(Work::Answer(Box::new(job))).map_err(|_| ended())?;
         Ok(Events::new(receiver, jobs.clone(), self.0.answers.clone(), &request.context))
     }
+}
+
+/// The settings that change what the model computes, adapters by the hash of their file.
+fn settings(options: &LlamaOptions) -> Result<String> {
+    let mut text = format!(
+        "{:?} {:?} {:?} {:?}",
+        options.key_type, options.value_type, options.flash_attention, options.rope_scaling
+    );
+    for lora in &options.lora {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(std::fs::File::open(&lora.path)?)?;
+        text.push_str(&format!(" {} {}", hasher.finalize().to_hex(), lora.scale));
+    }
+    Ok(text)
 }
 
 /// What the options share out, checked.

@@ -8,13 +8,13 @@ use futures_util::{FutureExt, Stream};
 use katena_core::{Cancelled, ChatEvent, Context, Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
-use super::slot::Job;
+use super::worker::Work;
 use crate::handover::Sender;
 
 /// Events as they come; dropping it tells the model's thread to stop.
 pub(super) struct Events {
     receiver: mpsc::Receiver<Result<ChatEvent>>,
-    thread: Sender<Job>,
+    thread: Sender<Work>,
     /// Says that an answer is under way.
     _answer: Arc<()>,
     cancelled: Cancelled,
@@ -24,7 +24,7 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn new(
         receiver: mpsc::Receiver<Result<ChatEvent>>,
-        thread: Sender<Job>,
+        thread: Sender<Work>,
         answer: Arc<()>,
         context: &Context,
     ) -> Self {

@@ -5,21 +5,44 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use katena_core::{Error, ErrorKind, FinishReason, Result};
+use katena_core::{Context, Error, ErrorKind, FinishReason, Result};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
+use tokio::sync::oneshot;
 
 use super::choose::{Next, choose};
+use super::session::{Session, no_room};
 use super::slot::{Job, Outbox, Slot};
-use super::stats::{Shared, Teller};
+use super::stats::{Place, Shared, Teller};
 use crate::engine::{Decoded, Engine, Output, Shape, Tuning, Want};
 use crate::handover::{Receiver, Sender, channel};
 use crate::lora::Adapter;
 use crate::sched::{CacheOp, Id, Limits, Outcome, Refusal, Scheduler, Step};
 
+/// What callers want.
+pub(super) enum Work {
+    /// An answer.
+    Answer(Box<Job>),
+    /// These tokens' state in their file.
+    Save { session: Session, context: Context, place: Place, reply: Reply<Session> },
+    /// Tokens and state to be kept.
+    Load { session: Session, reply: Reply<()> },
+}
+
+/// Where an outcome goes.
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// A session that is being computed.
+struct Saving {
+    session: Session,
+    context: Context,
+    _place: Place,
+    reply: Reply<Session>,
+}
+
 /// The way to the thread.
 pub(super) struct Handle {
-    pub(super) jobs: Sender<Job>,
+    pub(super) jobs: Sender<Work>,
     pub(super) thread: JoinHandle<()>,
     /// Tokens of prompt and answer that one request may have.
     pub(super) context_tokens: usize,
@@ -60,6 +83,7 @@ pub(super) fn start(
                 limits,
                 scheduler: Scheduler::new(limits),
                 answers: HashMap::new(),
+                saving: HashMap::new(),
                 leaving: Vec::new(),
                 step: Step::default(),
                 outputs: Vec::new(),
@@ -83,6 +107,7 @@ struct Worker<'m> {
     limits: Limits,
     scheduler: Scheduler,
     answers: HashMap<Id, Slot>,
+    saving: HashMap<Id, Saving>,
     /// Answers that are complete but not yet read.
     leaving: Vec<Outbox>,
     step: Step,
@@ -94,13 +119,13 @@ struct Worker<'m> {
 }
 
 impl Worker<'_> {
-    fn run(mut self, mut jobs: Receiver<Job>) {
+    fn run(mut self, mut jobs: Receiver<Work>) {
         let mut incoming = Vec::new();
         // Each answer's reader holds a sender: when all are gone, nobody listens.
         while !jobs.closed() {
             jobs.take(&mut incoming, usize::MAX);
-            for job in incoming.drain(..) {
-                self.take(job);
+            for work in incoming.drain(..) {
+                self.take(work);
             }
             self.tidy();
             self.scheduler.plan(&mut self.step);
@@ -120,15 +145,31 @@ impl Worker<'_> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.answers.values().filter_map(|s| s.context.deadline).min()
+        let answers = self.answers.values().map(|s| &s.context);
+        answers.chain(self.saving.values().map(|s| &s.context)).filter_map(|c| c.deadline).min()
     }
 
-    fn take(&mut self, job: Job) {
-        let (slot, prompt, most) = Slot::new(job, self.scheduler.longest());
+    fn take(&mut self, work: Work) {
         let id = self.next_id;
         self.next_id += 1;
+        let (prompt, most) = match work {
+            Work::Answer(job) => {
+                let (slot, prompt, most) = Slot::new(*job, self.scheduler.longest());
+                self.answers.insert(id, slot);
+                (prompt, most)
+            }
+            Work::Save { session, context, place, reply } => {
+                let tokens = session.tokens.clone();
+                self.saving.insert(id, Saving { session, context, _place: place, reply });
+                (tokens, 1)
+            }
+            Work::Load { session, reply } => {
+                // Nobody may be waiting any more.
+                drop(reply.send(self.load(&session)));
+                return;
+            }
+        };
         let length = prompt.len();
-        self.answers.insert(id, slot);
         if let Err(refusal) = self.scheduler.submit(id, prompt, most) {
             let error = match refusal {
                 Refusal::QueueFull => {
@@ -165,11 +206,18 @@ impl Worker<'_> {
                 }
             }
         }
+        for (id, saving) in &self.saving {
+            if saving.reply.is_closed() {
+                ended.push((*id, None));
+            } else if let Err(e) = saving.context.check() {
+                ended.push((*id, Some(e)));
+            }
+        }
         for (id, error) in ended {
             self.scheduler.cancel(id);
             match error {
                 Some(error) => self.fail(id, error),
-                None => drop(self.answers.remove(&id)),
+                None => drop((self.answers.remove(&id), self.saving.remove(&id))),
             }
         }
     }
@@ -179,7 +227,49 @@ impl Worker<'_> {
         if let Some(mut slot) = self.answers.remove(&id) {
             slot.outbox.fail(error);
             self.leave(slot.outbox);
+        } else if let Some(saving) = self.saving.remove(&id) {
+            drop(saving.reply.send(Err(error)));
         }
+    }
+
+    /// Puts a session into the cache.
+    fn load(&mut self, session: &Session) -> Result<()> {
+        let sequence = self.scheduler.adopt(&session.tokens).ok_or_else(no_room)?;
+        self.step.ops.clear();
+        self.scheduler.take_ops(&mut self.step.ops);
+        let loaded = match self.change_cache() {
+            Ok(()) => self.engine.load_state(sequence, session.tokens.len(), session.file.path()),
+            Err(e) => {
+                self.reset(&e);
+                return Err(e);
+            }
+        };
+        match loaded {
+            Ok(()) => self.scheduler.keep(sequence),
+            Err(_) => self.scheduler.discard(sequence),
+        }
+        loaded
+    }
+
+    /// Gives the state of a prompt that is computed.
+    fn save(&mut self, id: Id) {
+        let Some(saving) = self.saving.remove(&id) else { return };
+        let sequence = self.scheduler.sequence(id).unwrap_or(usize::MAX);
+        let session = saving.session;
+        let saved = self.engine.save_state(sequence, &session.tokens, session.file.path());
+        self.scheduler.finished(id);
+        // Nobody may be waiting any more.
+        drop(saving.reply.send(saved.map(|()| session)));
+    }
+
+    fn change_cache(&mut self) -> Result<()> {
+        for op in &self.step.ops {
+            match *op {
+                CacheOp::Copy { from, to, end, .. } => self.engine.share(from, to, end)?,
+                CacheOp::Trim { sequence, length } => self.engine.trim(sequence, length)?,
+            }
+        }
+        Ok(())
     }
 
     fn leave(&mut self, mut outbox: Outbox) {
@@ -193,12 +283,7 @@ impl Worker<'_> {
     /// # Errors
     /// If the plan and the engine do not agree: then nothing is known about the cache.
     fn step(&mut self) -> Result<()> {
-        for op in &self.step.ops {
-            match *op {
-                CacheOp::Copy { from, to, end, .. } => self.engine.share(from, to, end)?,
-                CacheOp::Trim { sequence, length } => self.engine.trim(sequence, length)?,
-            }
-        }
+        self.change_cache()?;
         for n in 0..self.step.failed.len() {
             let error = Error::new(ErrorKind::Unavailable, "the cache has no room for this request");
             self.fail(self.step.failed[n], error);
@@ -233,7 +318,10 @@ impl Worker<'_> {
     fn answer(&mut self) {
         for n in 0..self.outputs.len() {
             let (id, output) = self.outputs[n];
-            let Some(slot) = self.answers.get_mut(&id) else { continue };
+            let Some(slot) = self.answers.get_mut(&id) else {
+                self.save(id);
+                continue;
+            };
             match self.engine.logits(output).and_then(|logits| choose(self.model, slot, logits)) {
                 Ok(Next::Token(token)) => self.scheduler.generated(id, token.0),
                 Ok(Next::End(reason)) => self.finish(id, reason),
@@ -264,7 +352,7 @@ impl Worker<'_> {
     /// Begins again with nothing: every answer under way has failed.
     fn reset(&mut self, error: &Error) {
         tracing::error!(%error, "the local engine lost track of its cache and begins again");
-        let ids: Vec<Id> = self.answers.keys().copied().collect();
+        let ids: Vec<Id> = self.answers.keys().chain(self.saving.keys()).copied().collect();
         for id in ids {
             self.fail(id, error.clone());
         }

@@ -14,6 +14,7 @@
 
 mod model;
 mod shared;
+mod state;
 mod tuning;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::backend::backend;
 use crate::lora::Adapter;
 use crate::options::Pooling;
 
+pub(crate) use state::check_state;
 pub(crate) use model::{load_chat_model, load_model, model_name};
 pub(crate) use tuning::Tuning;
 

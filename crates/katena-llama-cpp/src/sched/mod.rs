@@ -299,6 +299,11 @@ impl Scheduler {
         }
     }
 
+    /// The sequence of a running request.
+    pub(crate) fn sequence(&self, id: Id) -> Option<usize> {
+        self.running.iter().find(|r| r.id == id).map(|r| r.sequence)
+    }
+
     /// Prompt tokens that a running request did not have to compute.
     pub(crate) fn reused(&self, id: Id) -> usize {
         self.running.iter().find(|r| r.id == id).map_or(0, |r| r.reused)

@@ -82,6 +82,39 @@ impl Scheduler {
         }
     }
 
+    /// Takes tokens that are computed elsewhere: an empty sequence with room for them. [`Scheduler::keep`] or
+    /// [`Scheduler::discard`] it. `None` if there is no room now, or nothing is kept.
+    pub(crate) fn adopt(&mut self, tokens: &[i32]) -> Option<usize> {
+        if self.limits.reuse == Reuse::Off || self.cells.live() + tokens.len() > self.capacity {
+            return None;
+        }
+        while self.cells.used() + tokens.len() > self.capacity {
+            if !self.evict(tokens.len()) {
+                return None;
+            }
+        }
+        let sequence = self.free_sequence()?;
+        self.cells.set_live(sequence, true);
+        tokens.iter().for_each(|t| self.cells.push(sequence, *t));
+        Some(sequence)
+    }
+
+    /// An adopted sequence has its tokens.
+    pub(crate) fn keep(&mut self, sequence: usize) {
+        self.release(sequence);
+    }
+
+    /// An adopted sequence has nothing.
+    pub(crate) fn discard(&mut self, sequence: usize) {
+        self.cells.set_live(sequence, false);
+        self.drop_sequence(sequence);
+    }
+
+    /// Changes of the cache to be made now, before the next plan.
+    pub(crate) fn take_ops(&mut self, into: &mut Vec<CacheOp>) {
+        into.append(&mut self.ops);
+    }
+
     /// Says that a kept sequence was of use.
     pub(super) fn touch(&mut self, sequence: usize) {
         self.clock += 1;
