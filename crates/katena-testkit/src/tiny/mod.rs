@@ -5,6 +5,7 @@
 //! | [`TinyLlama`] | a chat model in GGUF: Llama, Qwen 2 or Qwen 3; with labels a reranker |
 //! | [`TinyBert`] | an embedder or a cross-encoder in GGUF |
 //! | [`bert_folder`] | an embedder as sentence-transformers stores it |
+//! | [`TinyLora`] | an adapter for [`TinyLlama`] |
 //! | [`TinyStatic`] | a static embedding model as model2vec stores it |
 //!
 //! The same settings give the same bytes. Each has some KiB; larger ones are asked for by width, layers and words. The keys
@@ -19,10 +20,12 @@ use serde_json::json;
 mod bert;
 mod fixed;
 mod llama;
+mod lora;
 
 pub use bert::{BERT_WORDS, TinyBert, TinyPooling, bert_folder, bert_tensors};
 pub use fixed::{STATIC_WORDS, TinyNumbers, TinyStatic};
 pub use llama::{RERANK_TEMPLATE, TinyArchitecture, TinyLlama};
+pub use lora::TinyLora;
 
 /// Words of [`TinyLlama`]: 256 bytes and three marks.
 pub const WORDS: usize = 259;
