@@ -1,14 +1,20 @@
 //! The model's own chat template, rendered as Jinja.
 
-use katena_core::{ChatRequest, Error, Message, Part, Result, Role, ToolCall};
+use std::io;
+
+use katena_core::{ChatRequest, Error, Message, Part, Result, Role, ToolCall, ToolSpec};
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Environment, ErrorKind as JinjaError, UndefinedBehavior, context};
 
-use super::calls::Format;
+use super::calls::{Content, Format, Ids};
 use super::strftime::strftime_now;
 
 /// Steps of the template engine; real templates take some thousand for a long conversation.
 const FUEL: u64 = 20_000_000;
+/// Steps of a try, when a model is loaded.
+const TRY_FUEL: u64 = 200_000;
+/// Longest prompt, in bytes.
+const MAX_PROMPT: usize = 256 << 20;
 /// Longest template, in bytes.
 const MAX_TEMPLATE: usize = 1 << 20;
 
@@ -19,6 +25,23 @@ pub(crate) struct ChatTemplate {
     bos: String,
     eos: String,
     format: Option<&'static Format>,
+    arguments: Arguments,
+}
+
+/// How a template takes the arguments of earlier calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arguments {
+    Object,
+    /// As JSON text.
+    Text,
+}
+
+/// What a template wants of messages.
+#[derive(Debug, Clone, Copy)]
+struct Wants {
+    ids: Ids,
+    content: Content,
+    arguments: Arguments,
 }
 
 impl ChatTemplate {
@@ -35,7 +58,7 @@ impl ChatTemplate {
         env.set_trim_blocks(true);
         env.set_lstrip_blocks(true);
         env.set_undefined_behavior(UndefinedBehavior::Lenient);
-        env.set_fuel(Some(FUEL));
+        env.set_fuel(Some(TRY_FUEL));
         env.set_recursion_limit(200);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         env.add_filter("tojson", to_json);
@@ -51,7 +74,30 @@ impl ChatTemplate {
         let format = Format::of_template(&source);
         env.add_template_owned("chat", source)
             .map_err(|e| Error::unsupported("the model's chat template is not understood").with_source(e))?;
-        Ok(Self { env, bos, eos, format })
+        let mut template = Self { env, bos, eos, format, arguments: Arguments::Object };
+        if format.is_some() && !template.takes(Arguments::Object) && template.takes(Arguments::Text) {
+            template.arguments = Arguments::Text;
+        }
+        template.env.set_fuel(Some(FUEL));
+        Ok(template)
+    }
+
+    /// True if a call's arguments appear in the prompt when they are given this way.
+    fn takes(&self, arguments: Arguments) -> bool {
+        let call = ToolCall::new("abcdefghi", "probe", r#"{"katena":"probe"}"#);
+        let messages = [Message::user("Hi"), Message::new(Role::Assistant, vec![Part::ToolCall(call)])];
+        let wants = Wants { arguments, ..self.wants() };
+        let messages = messages.iter().map(|m| message(m, wants, &str::to_owned)).collect();
+        let text = self.write(messages, Value::from(()));
+        text.is_ok_and(|text| text.contains("katena") && text.contains("probe"))
+    }
+
+    fn wants(&self) -> Wants {
+        Wants {
+            ids: self.format.map_or(Ids::Any, |f| f.ids),
+            content: self.format.map_or(Content::Empty, |f| f.content),
+            arguments: self.arguments,
+        }
     }
 
     /// How tool calls are written for it, if that is known.
@@ -69,42 +115,83 @@ impl ChatTemplate {
         tools: bool,
         content: impl Fn(&str) -> String,
     ) -> Result<String> {
+        let wants = self.wants();
+        let messages: Vec<Value> = request.messages.iter().map(|m| message(m, wants, &content)).collect();
+        let tools = if tools {
+            request.tools.iter().map(|tool| tool_spec(tool, &content)).collect()
+        } else {
+            Value::from(())
+        };
+        self.write(messages, tools)
+    }
+
+    fn write(&self, messages: Vec<Value>, tools: Value) -> Result<String> {
         let template = self
             .env
             .get_template("chat")
             .map_err(|e| Error::unexpected("the chat template is gone").with_source(e))?;
-        let messages: Vec<Value> = request.messages.iter().map(|m| message(m, &content)).collect();
-        let tools = if tools {
-            request
-                .tools
-                .iter()
-                .map(|tool| {
-                    let function = object([
-                        ("name", Value::from(tool.name.as_str())),
-                        ("description", Value::from(tool.description.as_str())),
-                        ("parameters", Value::from_serialize(&tool.parameters)),
-                    ]);
-                    object([("type", Value::from("function")), ("function", function)])
-                })
-                .collect()
-        } else {
-            Value::from(())
-        };
+        let mut prompt = Bounded(Vec::new());
         template
-            .render(context! {
-                messages => messages,
-                tools => tools,
-                documents => Value::from(()),
-                add_generation_prompt => true,
-                bos_token => self.bos,
-                eos_token => self.eos,
-            })
+            .render_captured_to(
+                context! {
+                    messages => messages,
+                    tools => tools,
+                    documents => Value::from(()),
+                    add_generation_prompt => true,
+                    bos_token => self.bos,
+                    eos_token => self.eos,
+                },
+                &mut prompt,
+            )
             .map_err(|e| {
                 let words = e.detail().unwrap_or("it could not be rendered").to_owned();
                 Error::invalid_input("the model's chat template refuses these messages")
                     .with_context("reason", words)
                     .with_source(e)
-            })
+            })?;
+        String::from_utf8(prompt.0).map_err(|e| Error::unexpected("the prompt is no text").with_source(e))
+    }
+}
+
+/// A prompt of bounded length.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > MAX_PROMPT - self.0.len() {
+            return Err(io::Error::other("the chat template writes too much"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// JSON that templates write with `tojson`: its texts are fenced as well, and it stays JSON.
+fn json_value(json: &str, content: &impl Fn(&str) -> String) -> Option<Value> {
+    let value: serde_json::Value = serde_json::from_str(&content(json)).ok()?;
+    Some(Value::from_serialize(&value))
+}
+
+fn tool_spec(tool: &ToolSpec, content: &impl Fn(&str) -> String) -> Value {
+    let parameters = json_value(&tool.parameters.to_string(), content);
+    let function = object([
+        ("name", Value::from(content(&tool.name))),
+        ("description", Value::from(content(&tool.description))),
+        ("parameters", parameters.unwrap_or_else(|| Value::from_serialize(&tool.parameters))),
+    ]);
+    object([("type", Value::from("function")), ("function", function)])
+}
+
+/// An id as the template takes it; equal ids stay equal.
+fn call_id(id: &str, ids: Ids) -> String {
+    let fits = id.len() == 9 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    match ids {
+        Ids::Nine if !fits => blake3::hash(id.as_bytes()).to_hex()[..9].to_owned(),
+        _ => id.to_owned(),
     }
 }
 
@@ -112,7 +199,7 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::from_iter(fields.map(|(k, v)| (k.to_owned(), v)))
 }
 
-fn message(message: &Message, content: &impl Fn(&str) -> String) -> Value {
+fn message(message: &Message, wants: Wants, content: &impl Fn(&str) -> String) -> Value {
     let mut text = String::new();
     let mut reasoning = String::new();
     let mut calls = Vec::new();
@@ -128,10 +215,13 @@ fn message(message: &Message, content: &impl Fn(&str) -> String) -> Value {
         match part {
             Part::Text { text: t } | Part::Refusal { text: t } => text.push_str(t),
             Part::Reasoning { text: t, .. } => reasoning.push_str(t),
-            Part::ToolCall(call) => calls.push(tool_call(call, content)),
+            Part::ToolCall(call) => calls.push(tool_call(call, wants, content)),
             Part::ToolResult(result) => {
-                fields.push(("name".into(), Value::from(result.name.as_str())));
-                fields.push(("tool_call_id".into(), Value::from(result.call_id.as_str())));
+                fields.push(("name".into(), Value::from(content(&result.name))));
+                fields.push((
+                    "tool_call_id".into(),
+                    Value::from(content(&call_id(&result.call_id, wants.ids))),
+                ));
                 for part in &result.parts {
                     if let Part::Text { text: t } = part {
                         text.push_str(t);
@@ -142,7 +232,8 @@ fn message(message: &Message, content: &impl Fn(&str) -> String) -> Value {
             _ => {}
         }
     }
-    fields.push(("content".into(), Value::from(content(&text))));
+    let nothing = text.is_empty() && !calls.is_empty() && wants.content == Content::Null;
+    fields.push(("content".into(), if nothing { Value::from(()) } else { Value::from(content(&text)) }));
     if !reasoning.is_empty() {
         fields.push(("reasoning_content".into(), Value::from(content(&reasoning))));
     }
@@ -152,15 +243,17 @@ fn message(message: &Message, content: &impl Fn(&str) -> String) -> Value {
     Value::from_iter(fields)
 }
 
-fn tool_call(call: &ToolCall, content: &impl Fn(&str) -> String) -> Value {
+fn tool_call(call: &ToolCall, wants: Wants, content: &impl Fn(&str) -> String) -> Value {
     let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
     // The model's own text may be broken JSON; then it goes back as text.
-    let arguments = match serde_json::from_str::<serde_json::Value>(&content(text)) {
-        Ok(value) => Value::from_serialize(&value),
-        Err(_) => Value::from(content(text)),
+    let parsed = match wants.arguments {
+        Arguments::Object => json_value(text, content),
+        Arguments::Text => None,
     };
+    let arguments = parsed.unwrap_or_else(|| Value::from(content(text)));
     let function = object([("name", Value::from(content(&call.name))), ("arguments", arguments)]);
-    object([("id", Value::from(call.id.as_str())), ("type", Value::from("function")), ("function", function)])
+    let id = Value::from(content(&call_id(&call.id, wants.ids)));
+    object([("id", id), ("type", Value::from("function")), ("function", function)])
 }
 
 /// JSON as Python's `json.dumps(ensure_ascii=False)` writes it, which templates were made for.
@@ -225,61 +318,5 @@ fn write_json(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use katena_core::{ErrorKind, ToolResult, ToolSpec};
-
-    fn render(source: &str, request: &ChatRequest, tools: bool) -> Result<String> {
-        ChatTemplate::new(source, "<s>".into(), "</s>".into())?.render(request, tools, str::to_owned)
-    }
-
-    const PLAIN: &str = "{{ bos_token }}{%- for message in messages %}\n    {% if message['role'] == 'tool' %}\n{{ raise_exception('no tools') }}\n    {% endif %}\n[{{ message.role }}] {{ message['content'].strip() }}{{ eos_token }}\n{% endfor %}\n{% if add_generation_prompt %}\n[assistant]{% endif %}";
-
-    #[test]
-    fn blocks_are_trimmed_and_python_methods_work() {
-        let request = ChatRequest::new([Message::system("S "), Message::user(" U")]);
-        assert_eq!(render(PLAIN, &request, false).unwrap(), "<s>[system] S</s>\n[user] U</s>\n[assistant]");
-    }
-
-    #[test]
-    fn a_template_may_refuse() {
-        let call = ToolCall::new("1", "f", "{}");
-        let error = render(PLAIN, &ChatRequest::new([Message::tool(ToolResult::text(&call, "x"))]), false)
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert_eq!(error.context("reason"), Some("no tools"));
-        assert_eq!(
-            render("{% if %}", &ChatRequest::default(), false).unwrap_err().kind(),
-            ErrorKind::Unsupported
-        );
-    }
-
-    #[test]
-    fn an_endless_template_ends() {
-        let source = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}{% endfor %}{% endfor %}";
-        assert!(render(source, &ChatRequest::default(), false).is_err());
-    }
-
-    #[test]
-    fn tools_are_written_as_json() {
-        let source = "{% if tools %}<tool_call>{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}{% endif %}{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}:{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}";
-        let tool = ToolSpec::new(
-            "find",
-            "Finds <b> \"it\" für dich",
-            serde_json::json!({"type": "object", "properties": {}}),
-        );
-        let said =
-            Message::new(Role::Assistant, vec![Part::ToolCall(ToolCall::new("1", "find", "{\"q\":[1,{}]}"))]);
-        let request = ChatRequest::new([said]).with_tools([tool]);
-        let template = ChatTemplate::new(source, String::new(), String::new()).unwrap();
-        assert_eq!(template.format().unwrap().name, "hermes");
-        let text = template.render(&request, true, str::to_owned).unwrap();
-        assert_eq!(
-            text,
-            "<tool_call>{\"type\": \"function\", \"function\": {\"name\": \"find\", \"description\": \"Finds <b> \\\"it\\\" für dich\", \
-             \"parameters\": {\"type\": \"object\", \"properties\": {}}}}\nfind:{\"q\": [1, {}]}"
-        );
-        let without = template.render(&request, false, str::to_owned).unwrap();
-        assert!(!without.contains("function"));
-    }
-}
+#[path = "template_tests.rs"]
+mod tests;
