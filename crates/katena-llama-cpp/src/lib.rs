@@ -20,12 +20,16 @@ mod backend;
 mod chat;
 pub mod child;
 mod cpu;
+#[cfg(test)]
+mod crash_tests;
 mod embed;
 mod engine;
 #[allow(dead_code, reason = "not every part is used yet")]
 mod handover;
 #[cfg(test)]
 mod handover_tests;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod lora;
 mod memory;
 mod metadata;

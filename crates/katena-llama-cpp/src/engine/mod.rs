@@ -12,6 +12,7 @@
 //! | copying part of a sequence, or one out of range | [`Engine::share`] checks, and exists only for contexts whose sequences share one cache |
 //! | `n_ctx` that takes all memory | estimated and refused before the context is made |
 
+mod guard;
 mod model;
 mod shared;
 mod state;

@@ -49,6 +49,7 @@ pub(crate) fn load_chat_model(
     if path.to_str().is_none_or(|p| p.contains('\0')) {
         return Err(named(Error::invalid_input("the model's path is not valid UTF-8")));
     }
+    super::guard::check(path, header).map_err(named)?;
     if let Some(progress) = options.progress.clone() {
         params = params.with_progress_callback(move |part| {
             progress(part);
