@@ -29,6 +29,10 @@ impl Format {
     /// # Errors
     /// `Unsupported` if the format can't state a tool's arguments, naming tool and parameter.
     pub(crate) fn forced(&self, tools: &[&ToolSpec]) -> Result<ForcedCall> {
+        self.call(tools).map_err(|e| e.with_context("format", self.name))
+    }
+
+    fn call(&self, tools: &[&ToolSpec]) -> Result<ForcedCall> {
         let [open, between, after] = self.forced;
         let mut alternatives = Vec::with_capacity(tools.len());
         let mut prefix = open.to_owned();

@@ -1,8 +1,9 @@
 use katena_core::ToolSpec;
 use serde_json::json;
 
-use super::super::formats::FORMATS;
 use super::*;
+use crate::chat::calls::formats::FORMATS;
+use crate::chat::calls::tags::Lines;
 
 fn format(name: &str) -> &'static Format {
     FORMATS.iter().find(|f| f.name == name).unwrap()
