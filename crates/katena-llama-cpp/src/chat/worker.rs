@@ -343,9 +343,14 @@ impl Worker<'_> {
         let reused = self.scheduler.reused(id);
         self.scheduler.finished(id);
         if let Some(slot) = self.answers.remove(&id) {
+            // Who has the answer finds it counted.
+            let counts = self.scheduler.counts();
+            self.shared.change(|s| {
+                s.set(counts);
+                s.finished += 1;
+            });
             let outbox = slot.finish(reason, reused, &self.name);
             self.leave(outbox);
-            self.shared.change(|s| s.finished += 1);
         }
     }
 
