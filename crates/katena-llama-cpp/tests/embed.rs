@@ -157,6 +157,26 @@ async fn a_short_request_does_not_wait_for_a_long_one() {
 }
 
 #[tokio::test]
+async fn many_callers_get_what_each_gets_alone() {
+    let Some(embedder) = common::embedder() else { return };
+    let text =
+        |n: usize| format!("Caller {n} asks about chains. {}", "More of the same. ".repeat(n * 5 % 23));
+    let requests: Vec<_> = (0..24).map(|n| EmbedRequest::documents([text(n), text(n + 100)])).collect();
+    let together = futures_util::future::join_all(requests.iter().map(|r| embedder.embed(r))).await;
+    let stats = embedder.stats();
+    assert!(stats.batches < 40 && stats.texts == 48, "callers share batches: {stats:?}");
+    for (n, response) in together.into_iter().enumerate() {
+        let vectors = response.unwrap().vectors;
+        for (text, vector) in [text(n), text(n + 100)].into_iter().zip(vectors) {
+            let alone = embedder.embed(&EmbedRequest::documents([text])).await.unwrap().vectors.remove(0);
+            let alone: Vec<f64> = alone.into_iter().map(f64::from).collect();
+            let cosine = cosine(&vector, &alone);
+            assert!(cosine >= 0.99999, "caller {n}: {cosine}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn cancelling_ends_a_running_request() {
     let Some(embedder) = common::embedder() else { return };
     let context = katena_core::Context::new();

@@ -35,7 +35,7 @@ fn texts(request: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn many_callers_get_what_each_gets_alone_and_share_batches() {
-    let embedder = load(&TinyBert::new().with_layers(2), options());
+    let embedder = load(&TinyBert::new().with_layers(2), options().with_batch_tokens(512));
     let requests: Vec<_> = (0..40).map(|n| EmbedRequest::documents(texts(n))).collect();
     let together = join_all(requests.iter().map(|r| embedder.embed(r))).await;
     let stats = embedder.stats();

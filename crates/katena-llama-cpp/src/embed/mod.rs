@@ -19,7 +19,7 @@ use katena_gguf::{Header, Keep, MAX_TOKENS_KEY};
 use worker::{BatchStats, Handle};
 
 /// Most texts that are computed together.
-pub(crate) const BATCH_TEXTS: u32 = 16;
+pub(crate) const BATCH_TEXTS: u32 = 32;
 
 /// An embedding model in this process.
 ///

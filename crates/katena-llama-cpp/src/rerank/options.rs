@@ -30,7 +30,8 @@ pub struct RerankerOptions {
     pub gpu_layers: u32,
     /// Threads that compute, as in [`LlamaOptions::threads`](crate::LlamaOptions::threads).
     pub threads: u32,
-    /// Most tokens that are computed together, 32 to 8192; raised to the longest pair that is allowed.
+    /// Tokens at which a batch of several pairs is full, as in
+    /// [`EmbedderOptions::batch_tokens`](crate::EmbedderOptions::batch_tokens).
     pub batch_tokens: u32,
     /// Most tokens of a query and a document together, the marks included. Unset: what the model was trained for, at most
     /// 1024.
@@ -96,7 +97,7 @@ impl RerankerOptions {
         self
     }
 
-    /// Sets the most tokens that are computed together.
+    /// Sets the tokens at which a batch is full.
     pub fn with_batch_tokens(mut self, tokens: u32) -> Self {
         self.batch_tokens = tokens;
         self

@@ -190,10 +190,9 @@ fn template_parts(template: &str, model: &LlamaModel) -> Result<Vec<Part>> {
         {
             continue;
         }
-        if let Some(text) = vocab.text(token).and_then(|t| t.to_str().ok()) {
-            if !text.is_empty() && template.contains(text) {
-                marks.push((text.to_owned(), token.0));
-            }
+        let text = vocab.text(token).and_then(|t| t.to_str().ok()).unwrap_or_default();
+        if !text.is_empty() && template.contains(text) {
+            marks.push((text.to_owned(), token.0));
         }
     }
     Ok(split(template, marks))
