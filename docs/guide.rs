@@ -6,6 +6,8 @@ pub mod readme {}
 pub mod composition {}
 #[doc = include_str!("guide/retrieval.md")]
 pub mod retrieval {}
+#[doc = include_str!("guide/local.md")]
+pub mod local {}
 #[doc = include_str!("guide/errors.md")]
 pub mod errors {}
 #[doc = include_str!("guide/layers.md")]

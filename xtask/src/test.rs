@@ -11,7 +11,7 @@ pub(crate) const CHAT_MODEL: &str = "smollm2-135m-instruct-q4_1.gguf";
 const EMBED_MODEL: &str = "all-minilm-l6-v2-f16.gguf";
 const EMBED_SOURCE: &str = "all-minilm-l6-v2";
 
-const EXAMPLES: [&str; 14] = [
+const EXAMPLES: [&str; 17] = [
     "compose",
     "tool_call",
     "answer_with_fakes",
@@ -26,6 +26,9 @@ const EXAMPLES: [&str; 14] = [
     "agent_with_tools",
     "approval_graph",
     "mcp_both_ways",
+    "local_chat",
+    "local_extraction",
+    "many_clients",
 ];
 
 /// Runs all stages, prints their table, fails if one failed.

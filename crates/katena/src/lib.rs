@@ -56,7 +56,7 @@ pub mod prelude {
         Cache, CircuitBreaker, Concurrency, Fallback, Guard, Meter, RateLimit, Retry, Timeout, Trace,
     };
     #[cfg(feature = "llama-cpp")]
-    pub use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaEmbedder, LlamaOptions};
+    pub use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaEmbedder, LlamaOptions, LlamaReranker};
     #[cfg(feature = "anthropic")]
     pub use katena_llms::AnthropicChat;
     #[cfg(feature = "bedrock")]
