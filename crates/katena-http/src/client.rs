@@ -149,7 +149,7 @@ impl HttpClient {
 
     /// Sends the request and checks the status.
     async fn begin(&self, request: HttpRequest) -> Result<(Head, reqwest::Response)> {
-        let HttpRequest { method, url, headers, body, vendor, hidden, .. } = request;
+        let HttpRequest { method, url, headers, body, vendor, hidden, redirects, .. } = request;
         let sent = headers.iter().map(|(name, value)| (&**name, value));
         let sent = Redaction::of(sent, &url, hidden.into_iter().chain(self.0.options.proxy.password()));
         let mut head = Head { vendor, sent, ..Head::default() };
@@ -188,7 +188,7 @@ impl HttpClient {
         .find_map(text)
         .map(|id| id.chars().take(200).collect());
         head.rate_limits = crate::rate_limits::read(&text, SystemTime::now());
-        if response.status().is_success() {
+        if response.status().is_success() || redirects && response.status().is_redirection() {
             head.headers = Headers(Arc::new(std::mem::take(response.headers_mut())));
             return Ok((head, response));
         }

@@ -46,6 +46,8 @@ pub struct HttpRequest {
     pub(crate) vendor: Option<Cow<'static, str>>,
     /// Secrets in the body.
     pub(crate) hidden: Vec<Secret>,
+    /// A redirect is a reply.
+    pub(crate) redirects: bool,
 }
 
 impl fmt::Debug for HttpRequest {
@@ -72,7 +74,54 @@ impl HttpRequest {
             context: Context::new(),
             vendor: endpoint.vendor_name(),
             hidden: Vec::new(),
+            redirects: false,
         })
+    }
+
+    /// The same call where a redirect points. To another host (or scheme, or port) only `range`, `accept` and
+    /// `accept-encoding` go along: no key, no cookie, no body.
+    ///
+    /// ```
+    /// use katena_http::{Endpoint, HttpRequest};
+    /// let hub = Endpoint::new("https://hub.example")?.with_bearer("key".into());
+    /// let call = HttpRequest::get(&hub, "file")?.with_header("range", "bytes=5-");
+    /// let there = call.redirected("https://store.example/file?signature=1")?;
+    /// assert!(there.header("authorization").is_none() && there.header("range").is_some());
+    /// assert!(call.redirected("/moved")?.header("authorization").is_some());
+    /// assert!(call.redirected("http://hub.example/file").is_err());
+    /// # Ok::<(), katena_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidOutput` for a place that is none, holds a user name, is not of `http` or `https`, or leaves `https`.
+    pub fn redirected(&self, location: &str) -> Result<Self> {
+        let bad = || Error::invalid_output("the server redirects to a place that can't be followed");
+        let url = self.url.join(location).map_err(|e| bad().with_source(e))?;
+        let kept = url.scheme() == "https" || (url.scheme() == "http" && self.url.scheme() == "http");
+        if !kept || !url.has_host() || !url.username().is_empty() || url.password().is_some() {
+            return Err(bad().with_context("url", shown(&url)));
+        }
+        let mut call = self.clone();
+        if url.origin() != self.url.origin() {
+            call.headers.retain(|(name, _)| {
+                ["range", "accept", "accept-encoding"].iter().any(|kept| name.eq_ignore_ascii_case(kept))
+            });
+            call.body = Bytes::new();
+            call.vendor = None;
+        }
+        call.url = url;
+        Ok(call)
+    }
+
+    /// A redirect is given as a reply with its status and headers; without this it is an error. It is not followed.
+    pub fn with_redirects_shown(mut self) -> Self {
+        self.redirects = true;
+        self
+    }
+
+    /// The whole address that is called; its query can hold a key.
+    pub fn url(&self) -> &str {
+        self.url.as_str()
     }
 
     /// A `GET`.
