@@ -29,11 +29,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let start = Instant::now();
         let response = embedder.embed(&EmbedRequest::documents(texts.iter().cloned())).await?;
         let seconds = start.elapsed().as_secs_f64();
-        println!("{} texts {} tokens {seconds:.3} s", texts.len(), response.usage.input_tokens.unwrap_or(0));
         if let Some(out) = out.as_ref().filter(|_| n == 0) {
             let bytes: Vec<u8> = response.vectors.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
             std::fs::write(out, bytes)?;
         }
+        println!("{} texts {} tokens {seconds:.3} s", texts.len(), response.usage.input_tokens.unwrap_or(0));
     }
     Ok(())
 }

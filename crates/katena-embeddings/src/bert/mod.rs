@@ -3,6 +3,11 @@
 //! Texts of any lengths are computed together without padding. Everything is in 32-bit floating point on the processor, with
 //! AVX2 and FMA or NEON where they are found at run time. ADR 0018 has the measurements.
 
+#![allow(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the processor that was found, many times slower"
+)]
+
 mod attention;
 mod encode;
 mod forward;

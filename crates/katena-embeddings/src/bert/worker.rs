@@ -1,6 +1,7 @@
 //! The threads that compute: requests wait in a queue, some take turns, each batch takes texts of several.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ pub(super) struct Job {
 }
 
 /// A request in work.
-struct Active {
+pub(super) struct Active {
     id: u64,
     reply: oneshot::Sender<Answer>,
     context: Context,
@@ -42,15 +43,39 @@ struct Active {
     tokens: u64,
 }
 
+impl Active {
+    pub(super) fn new(
+        id: u64,
+        reply: oneshot::Sender<Answer>,
+        context: Context,
+        texts: Vec<Vec<u32>>,
+    ) -> Self {
+        let mut todo: Vec<usize> = (0..texts.len()).collect();
+        todo.sort_by_key(|n| texts[*n].len());
+        let (left, tokens) = (texts.len(), texts.iter().map(|t| t.len() as u64).sum());
+        Self { id, reply, context, texts, todo, vectors: vec![Vec::new(); left], left, tokens }
+    }
+
+    /// Tokens that no batch has taken yet.
+    fn pending(&self) -> usize {
+        self.todo.iter().map(|n| self.texts[*n].len()).sum()
+    }
+
+    #[cfg(test)]
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+}
+
 /// A text in a batch.
-struct Item {
-    request: u64,
-    text: usize,
-    tokens: Vec<u32>,
+pub(super) struct Item {
+    pub(super) request: u64,
+    pub(super) text: usize,
+    pub(super) tokens: Vec<u32>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     waiting: VecDeque<Job>,
     /// Jobs whose texts are being cut into tokens.
     encoding: usize,
@@ -113,7 +138,7 @@ impl Handle {
             state.waiting.retain(|job| !job.reply.is_closed());
         }
         if state.waiting.len() >= self.0.queue {
-            let seconds = state.pace * state.pending as f64 / self.0.threads as f64;
+            let seconds = state.pace * state.pending as f64 / self.0.threads.max(1) as f64;
             return Err(Error::new(ErrorKind::Unavailable, "the embedder's queue is full")
                 .with_context("waiting", state.waiting.len().to_string())
                 .with_retry_after(Duration::from_secs_f64(seconds.clamp(0.05, 30.0))));
@@ -126,6 +151,12 @@ impl Handle {
 
     pub(super) fn encoder(&self) -> &Encoder {
         &self.0.encoder
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("threads", &self.0.threads).finish_non_exhaustive()
     }
 }
 
@@ -201,15 +232,9 @@ impl Shared {
                 let _ = reply.send(Err(e));
             }
             Ok(texts) => {
-                let mut todo: Vec<usize> = (0..texts.len()).collect();
-                todo.sort_by_key(|n| texts[*n].len());
-                let tokens: usize = texts.iter().map(Vec::len).sum();
-                let (id, left) = (state.next, texts.len());
+                let id = state.next;
                 state.next += 1;
-                state.pending += tokens;
-                let vectors = vec![Vec::new(); left];
-                let tokens = tokens as u64;
-                state.active.push_back(Active { id, reply, context, texts, todo, vectors, left, tokens });
+                state.add(Active::new(id, reply, context, texts));
             }
         }
         drop(state);
@@ -240,9 +265,20 @@ impl Shared {
 }
 
 impl State {
+    /// Lets a request take turns.
+    pub(super) fn add(&mut self, request: Active) {
+        self.pending += request.pending();
+        self.active.push_back(request);
+    }
+
+    #[cfg(test)]
+    pub(super) fn pending(&self) -> usize {
+        self.pending
+    }
+
     /// The next texts to compute together, `budget` tokens at most. The request whose turn it is gives as many as fit, then
     /// the others; nothing is padded, so texts of any lengths go well together.
-    fn batch(&mut self, budget: usize, threads: usize) -> Vec<Item> {
+    pub(super) fn batch(&mut self, budget: usize, threads: usize) -> Vec<Item> {
         self.forget();
         let mut room = self.pending.div_ceil(threads).max(SHARE).min(budget);
         let mut items = Vec::new();
@@ -279,7 +315,7 @@ impl State {
             match ended {
                 Ok(()) => kept.push_back(request),
                 Err(e) => {
-                    *pending -= request.todo.iter().map(|n| request.texts[*n].len()).sum::<usize>();
+                    *pending -= request.pending();
                     let _ = request.reply.send(Err(e));
                 }
             }
@@ -288,7 +324,7 @@ impl State {
     }
 
     /// Stores a text's vector; answers the request when it was the last.
-    fn done(&mut self, item: &Item, vector: Result<Vec<f32>>) {
+    pub(super) fn done(&mut self, item: &Item, vector: Result<Vec<f32>>) {
         // A request that was given up is gone.
         let Some(at) = self.active.iter().position(|request| request.id == item.request) else { return };
         let request = &mut self.active[at];
@@ -304,7 +340,7 @@ impl State {
             return;
         }
         let Some(request) = self.active.remove(at) else { return };
-        self.pending -= request.todo.iter().map(|n| request.texts[*n].len()).sum::<usize>();
+        self.pending -= request.pending();
         let answer = failed.map_or(Ok((request.vectors, request.tokens)), Err);
         let _ = request.reply.send(answer);
     }
