@@ -5,7 +5,7 @@
 
 #![allow(
     clippy::inline_always,
-    reason = "what is not inlined is not compiled for the processor that was found, many times slower"
+    reason = "what is not inlined is not compiled for the processor that was found"
 )]
 
 mod attention;
@@ -45,7 +45,7 @@ pub use options::{BertOptions, Overlong, Pooling};
 ///
 /// A text has at most [`EmbedderInfo::max_tokens`] tokens as [`tokenizer`](Embedder::tokenizer) counts them; what happens
 /// to longer ones says [`Overlong`]. [`EmbedderInfo::model`] includes a hash of the file, the pooling, the limit and the prefixes.
-/// It is the one that `katena-llama-cpp`'s embedder has for the same file, since their vectors agree.
+/// It is the one that `katena-llama-cpp`'s embedder has for the same file, since both agree with the reference (ADR 0018).
 ///
 /// ```no_run
 /// # async fn f() -> katena_core::Result<()> {
