@@ -491,12 +491,12 @@ rows! {
         let shared = chat(folder.path());
         let work = |thread: usize, llama: PathBuf, second: PathBuf, bert: PathBuf| {
             for round in 0..12 {
-                let file = if (thread + round) % 2 == 0 { &llama } else { &second };
+                let file = if (thread + round).is_multiple_of(2) { &llama } else { &second };
                 match (thread + round) % 4 {
                     0 | 1 => {
                         let model = LlamaChat::load(file, one_thread().with_slots(2)).unwrap();
                         block_on(model.generate(&ask("hello"))).unwrap();
-                        if round % 3 == 0 {
+                        if round.is_multiple_of(3) {
                             // Dropped while it answers; the stream outlives the model.
                             let stream = block_on(model.stream(&ask("on").with_max_tokens(200))).unwrap();
                             drop(model);

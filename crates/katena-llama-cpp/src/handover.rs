@@ -132,22 +132,10 @@ impl<T> Receiver<T> {
     }
 
     /// Blocks until an item waits, somebody called [`wake`](Sender::wake) since the last wait, every sender is gone, or
-    /// the time has come. Returns at once while one of these holds: who leaves items in the queue waits with
-    /// [`wait_woken`](Self::wait_woken).
+    /// the time has come. Returns at once while one of these holds: take all that waits, and keep what can't begin yet.
     pub(crate) fn wait(&mut self, until: Option<Instant>) {
-        self.wait_while(until, |state| state.queue.is_empty() && state.senders > 0);
-    }
-
-    /// Blocks as [`wait`](Self::wait), but items and a closed queue do not end it: for a thread that can take nothing
-    /// more and only goes on when a reader makes room. Answers under way hold senders, so the bell can still ring; with
-    /// none left it returns at once.
-    pub(crate) fn wait_woken(&mut self, until: Option<Instant>) {
-        self.wait_while(until, |state| state.senders > 0);
-    }
-
-    fn wait_while(&mut self, until: Option<Instant>, quiet: impl Fn(&State<T>) -> bool) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while !state.woken && quiet(&state) {
+        while !state.woken && state.queue.is_empty() && state.senders > 0 {
             state = match until {
                 None => self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(until) => {

@@ -24,7 +24,6 @@ mod cpu;
 mod crash_tests;
 mod embed;
 mod engine;
-#[allow(dead_code, reason = "not every part is used yet")]
 mod handover;
 #[cfg(test)]
 mod handover_tests;

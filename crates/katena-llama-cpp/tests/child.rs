@@ -13,10 +13,13 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use katena_core::{
-    ChatEvent, ChatModel, ChatRequest, Context, EmbedRequest, Embedder, Error, ErrorKind, Message,
+    ChatEvent, ChatModel, ChatRequest, Context, Document, EmbedRequest, Embedder, Error, ErrorKind, Message,
+    RerankRequest, Reranker, Source,
 };
-use katena_llama_cpp::child::{ChildChat, ChildCommand, ChildEmbedder, ChildOptions, run_if_child};
-use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaOptions};
+use katena_llama_cpp::child::{
+    ChildChat, ChildCommand, ChildEmbedder, ChildOptions, ChildReranker, run_if_child,
+};
+use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaOptions, LlamaReranker, RerankerOptions};
 use katena_testkit::tiny::{TinyBert, TinyLlama, tiny_llama};
 
 /// Not a test of its own: what the engines' processes run.
@@ -67,6 +70,30 @@ fn plain_chat() -> ChildChat {
 katena_testkit::chat_model_contract!(child_chat, async { plain_chat() });
 
 katena_testkit::embedder_contract!(child_embedder, async { embedder() });
+
+fn reranker() -> (PathBuf, ChildReranker) {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    let file = FILE.get_or_init(|| TinyBert::reranker().write(folder().join("tiny-rerank.gguf"))).clone();
+    let model = ChildReranker::spawn(&file, RerankerOptions::new().with_threads(1), child()).unwrap();
+    (file, model)
+}
+
+katena_testkit::reranker_contract!(child_reranker, async { reranker().1 });
+
+#[tokio::test]
+async fn a_reranker_comes_back_with_the_same_order() {
+    let (file, there) = reranker();
+    let here = LlamaReranker::load(file, RerankerOptions::new().with_threads(1)).unwrap();
+    assert_eq!((here.model(), here.max_tokens()), (there.model(), there.max_tokens()));
+    let documents: Vec<_> =
+        ["hello", "world", "sing"].map(|t| Document::new(t, Source::new("x")).with_metadata("t", t)).into();
+    let request = RerankRequest::new("hello world", documents);
+    let ranked = here.rerank(request.clone()).await.unwrap();
+    assert_eq!(ranked, there.rerank(request.clone()).await.unwrap());
+    kill(there.process_id().unwrap());
+    until("its end", || there.process_id().is_none());
+    assert_eq!(ranked, bounded(there.rerank(request)).await.unwrap());
+}
 
 fn ask(n: usize, tokens: u32) -> ChatRequest {
     ChatRequest::new([Message::user(format!("number {n}"))]).with_temperature(0.0).with_max_tokens(tokens)

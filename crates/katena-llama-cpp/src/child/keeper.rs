@@ -177,7 +177,7 @@ impl Keeper {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Call { id, call } => match self.state {
-                State::Up(_) => self.send(id, call),
+                State::Up(_) => self.send(id, *call),
                 State::Down { .. } if self.failures >= self.options.starts => {
                     self.shared.fail(id, self.given_up());
                 }
@@ -216,7 +216,7 @@ impl Keeper {
         }
     }
 
-    fn send(&mut self, id: u64, call: Box<Call>) {
+    fn send(&mut self, id: u64, call: Call) {
         let now = Instant::now();
         let deadline = {
             let mut calls = self.shared.calls();
@@ -227,7 +227,7 @@ impl Keeper {
         };
         let left = deadline.map(|d| d.saturating_duration_since(now));
         let millis = left.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-        match wire::encode(id, &Order::Call { call: *call, millis }) {
+        match wire::encode(id, &Order::Call { call, millis }) {
             Ok(frame) => {
                 if let State::Up(running) = &mut self.state {
                     running.out.push_back(frame);
@@ -252,7 +252,7 @@ impl Keeper {
         }
         self.info = Some(info);
         for pending in std::mem::take(&mut self.pending) {
-            self.send(pending.id, pending.call);
+            self.send(pending.id, *pending.call);
         }
     }
 

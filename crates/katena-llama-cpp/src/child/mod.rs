@@ -1,7 +1,7 @@
 //! Engines in a process of their own, for servers that must survive.
 //!
-//! llama.cpp can abort a process: by a failed assertion, by a driver, or because memory ran out. [`ChildChat`] and
-//! [`ChildEmbedder`] have the same traits as the engines in this process and keep the model in another one, which they
+//! llama.cpp can abort a process: by a failed assertion, by a driver, or because memory ran out. [`ChildChat`],
+//! [`ChildEmbedder`] and [`ChildReranker`] have the same traits as the engines in this process and keep the model in another one, which they
 //! start, talk to over a socket pair (no path, no port, nobody else can connect), and start again when it dies:
 //!
 //! - Calls under way fail with `Unavailable`, which is temporary and says when to try again.
@@ -47,10 +47,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use katena_core::{
-    ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, Embedder, EmbedderInfo,
-    Error, ModelInfo, Result, Tokenizer,
+    ChatModel, ChatRequest, ChatResponse, ChatStream, Document, EmbedRequest, EmbedResponse, Embedder,
+    EmbedderInfo, Error, ModelInfo, RerankRequest, Reranker, Result, Scored, Tokenizer,
 };
 
+use crate::RerankerOptions;
 use crate::options::{EmbedderOptions, LlamaOptions};
 use keeper::Message;
 use link::{Heard, Link};
@@ -188,7 +189,7 @@ impl ChildChat {
         let link = keeper::start(engine, progress, child)?;
         match link.info.clone() {
             Info::Chat(info) => Ok(Self(Arc::new(link), info)),
-            Info::Embedder(_) => Err(unexpected()),
+            _ => Err(unexpected()),
         }
     }
 
@@ -266,7 +267,7 @@ impl ChildEmbedder {
         let link = keeper::start(engine, progress, child)?;
         match link.info.clone() {
             Info::Embedder(info) => Ok(Self(Arc::new(link), info)),
-            Info::Chat(_) => Err(unexpected()),
+            _ => Err(unexpected()),
         }
     }
 
@@ -296,5 +297,62 @@ impl Embedder for ChildEmbedder {
             Some(Err(e)) => Err(e),
             _ => Err(unexpected()),
         }
+    }
+}
+
+/// A reranker in a process of its own; otherwise as [`LlamaReranker`](crate::LlamaReranker).
+///
+/// Only the documents' texts go there. See [the module](self) for what happens when the process dies.
+#[derive(Clone)]
+pub struct ChildReranker(Arc<Link>, Arc<str>, usize);
+
+impl fmt::Debug for ChildReranker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildReranker").field("model", &self.1).finish_non_exhaustive()
+    }
+}
+
+impl ChildReranker {
+    /// Starts a process that loads a GGUF file, and blocks until that is done.
+    ///
+    /// # Errors
+    /// As [`LlamaReranker::load`](crate::LlamaReranker::load), and as [`ChildChat::spawn`].
+    pub fn spawn(path: impl AsRef<Path>, options: RerankerOptions, child: ChildOptions) -> Result<Self> {
+        let progress = options.progress.clone();
+        let engine = Engine::Reranker { path: self::path(path.as_ref())?, options };
+        let link = keeper::start(engine, progress, child)?;
+        match link.info.clone() {
+            Info::Reranker { model, max_tokens } => Ok(Self(Arc::new(link), model.into(), max_tokens)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        &self.1
+    }
+
+    /// Most tokens of a query and a document together, the marks included.
+    pub fn max_tokens(&self) -> usize {
+        self.2
+    }
+
+    lifecycle!();
+}
+
+#[async_trait]
+impl Reranker for ChildReranker {
+    async fn rerank(&self, request: RerankRequest) -> Result<Vec<Scored<Document>>> {
+        let texts = request.documents.iter().map(|d| d.text.clone()).collect();
+        let call = Call::Rerank { query: request.query, texts, top_k: request.top_k };
+        let mut incoming = self.0.call(call, &request.context)?;
+        let ranked = match incoming.next().await {
+            Some(Ok(Heard::Reply(Reply::Ranked(ranked)))) => ranked,
+            Some(Err(e)) => return Err(e),
+            _ => return Err(unexpected()),
+        };
+        let mut documents: Vec<Option<Document>> = request.documents.into_iter().map(Some).collect();
+        let mut take = |n: usize| documents.get_mut(n).and_then(Option::take).ok_or_else(unexpected);
+        ranked.into_iter().map(|(n, score)| Ok(Scored::new(take(n)?, score))).collect()
     }
 }

@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use katena_core::{Cancel, ChatModel, Context, EmbedRequest, Embedder, Error, ErrorKind, Result};
+use katena_core::{
+    Cancel, ChatModel, Context, Document, EmbedRequest, Embedder, Error, ErrorKind, RerankRequest, Reranker,
+    Result, Source,
+};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::process::{MARK, Socket, own_socket};
 use super::wire::{self, Call, ENGINE, Engine, Event, Failure, Info, Order, PROTOCOL, Reply, WINDOW, Word};
-use crate::{LlamaChat, LlamaEmbedder};
+use crate::{LlamaChat, LlamaEmbedder, LlamaReranker};
 
 /// Calls that are answered side by side; more are refused.
 const MAX_CALLS: usize = 4096;
@@ -64,6 +67,7 @@ pub fn run_if_child() -> Result<bool> {
 enum Served {
     Chat(LlamaChat),
     Embedder(LlamaEmbedder),
+    Reranker(LlamaReranker),
 }
 
 impl Served {
@@ -86,6 +90,9 @@ impl Served {
             Engine::Embedder { path, options } => {
                 LlamaEmbedder::load(path, options.with_progress(told)).map(Self::Embedder)
             }
+            Engine::Reranker { path, options } => {
+                LlamaReranker::load(path, options.with_progress(told)).map(Self::Reranker)
+            }
         }
     }
 
@@ -93,6 +100,9 @@ impl Served {
         match self {
             Self::Chat(model) => Info::Chat(model.info().clone()),
             Self::Embedder(model) => Info::Embedder(model.info().clone()),
+            Self::Reranker(model) => {
+                Info::Reranker { model: model.model().to_owned(), max_tokens: model.max_tokens() }
+            }
         }
     }
 
@@ -110,6 +120,20 @@ impl Served {
                 let request = EmbedRequest::documents(texts).with_role(role).with_context(context);
                 let response = model.embed(&request).await?;
                 Ok(Reply::Vectors { vectors: response.vectors, usage: response.usage })
+            }
+            (Self::Reranker(model), Call::Rerank { query, texts, top_k }) => {
+                let places = texts.into_iter().enumerate();
+                let documents = places
+                    .map(|(n, text)| Document::new(text, Source::new("")).with_id(n.to_string()))
+                    .collect();
+                let mut request = RerankRequest::new(query, documents).with_context(context);
+                request.top_k = top_k;
+                let ranked = model.rerank(request).await?;
+                let place =
+                    |id: &str| id.parse().map_err(|_| Error::unexpected("a document's id was changed"));
+                let ranked =
+                    ranked.iter().map(|s| Ok((place(&s.item.id)?, s.score))).collect::<Result<_>>()?;
+                Ok(Reply::Ranked(ranked))
             }
             _ => Err(Error::invalid_input("this engine does not answer such calls")),
         }

@@ -14,6 +14,7 @@ use katena_core::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::RerankerOptions;
 use crate::options::{EmbedderOptions, LlamaOptions};
 
 /// Both ends must speak the same.
@@ -43,6 +44,7 @@ pub(super) enum Order {
 pub(super) enum Engine {
     Chat { path: PathBuf, options: LlamaOptions },
     Embedder { path: PathBuf, options: EmbedderOptions },
+    Reranker { path: PathBuf, options: RerankerOptions },
 }
 
 /// What is asked.
@@ -52,6 +54,7 @@ pub(super) enum Call {
     Stream(Box<ChatRequest>),
     PromptTokens(Box<ChatRequest>),
     Embed { texts: Vec<String>, role: EmbedRole },
+    Rerank { query: String, texts: Vec<String>, top_k: Option<usize> },
 }
 
 /// From the engine to the program.
@@ -76,6 +79,7 @@ pub(super) enum Word {
 pub(super) enum Info {
     Chat(ModelInfo),
     Embedder(EmbedderInfo),
+    Reranker { model: String, max_tokens: usize },
 }
 
 /// The answer of a call that does not stream.
@@ -83,7 +87,12 @@ pub(super) enum Info {
 pub(super) enum Reply {
     Response(Box<ChatResponse>),
     Tokens(usize),
-    Vectors { vectors: Vec<Vec<f32>>, usage: Usage },
+    Vectors {
+        vectors: Vec<Vec<f32>>,
+        usage: Usage,
+    },
+    /// Places in the request, best first.
+    Ranked(Vec<(usize, f32)>),
 }
 
 #[derive(Serialize, Deserialize)]

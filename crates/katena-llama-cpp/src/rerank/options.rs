@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::options::{EmbedderOptions, Overlong, Progress};
 
 /// What a score is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RerankScore {
     /// The number that the model's head gives: a logit from minus to plus infinity for heads of one number, the first
@@ -23,7 +26,8 @@ pub enum RerankScore {
 /// let options = RerankerOptions::new().with_score(RerankScore::Sigmoid).with_overlong(Overlong::Truncate);
 /// assert_eq!(options.overlong, Overlong::Truncate);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct RerankerOptions {
     /// Layers computed on the GPU, as in [`LlamaOptions::gpu_layers`](crate::LlamaOptions::gpu_layers).
@@ -45,6 +49,7 @@ pub struct RerankerOptions {
     /// Most bytes of main memory, as in [`LlamaOptions::memory_limit`](crate::LlamaOptions::memory_limit).
     pub memory_limit: Option<u64>,
     /// Told how much is loaded.
+    #[serde(skip)]
     pub progress: Option<Progress>,
 }
 
