@@ -145,10 +145,11 @@ impl StaticEmbedder {
             hasher.update(part);
         }
         std::io::copy(&mut std::fs::File::open(&weights)?, &mut hasher)?;
-        let hash: String = hasher.finalize()[..16].iter().map(|b| format!("{b:02x}")).collect();
+        let digest = hasher.finalize();
+        let hash = u128::from_be_bytes(std::array::from_fn(|n| digest[n]));
         let length = if normalized { "unit" } else { "raw" };
         let tokens = options.max_tokens.map_or_else(String::new, |n| format!("/{n}"));
-        let mut info = EmbedderInfo::new(format!("{name}@{hash}/{length}{tokens}"), width);
+        let mut info = EmbedderInfo::new(format!("{name}@{hash:032x}/{length}{tokens}"), width);
         info.max_tokens = options.max_tokens;
         info.normalized = normalized;
         Ok(Self(Arc::new(Model { info, words: Arc::new(words), matrix, rows, weights: factors })))
@@ -245,7 +246,9 @@ impl Model {
         }
         if count > 0 {
             let part = 1.0 / count as f32;
-            sum.iter_mut().for_each(|x| *x *= part);
+            for x in &mut sum {
+                *x *= part;
+            }
         }
         let of_text = |e: Error| e.with_context("text", index.to_string());
         if sum.iter().any(|x| !x.is_finite()) {
@@ -256,7 +259,9 @@ impl Model {
             if length == 0.0 {
                 return Err(of_text(bad("a text has no token that the model knows, so it has no direction")));
             }
-            sum.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+            for x in &mut sum {
+                *x = (f64::from(*x) / length) as f32;
+            }
         }
         Ok((sum, count))
     }
