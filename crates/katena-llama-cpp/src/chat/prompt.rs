@@ -127,9 +127,7 @@ impl Prompter {
         };
         // An answer that is held to a form has no room for reasoning: what the prompt began is ended.
         if let Some(marks) = begun.filter(|_| held) {
-            prompt.push_str("\n");
-            prompt.push_str(marks.close);
-            prompt.push_str("\n\n");
+            prompt.extend(["\n", marks.close, "\n\n"]);
         }
         let mut calls = match (&plan.calling, self.format()) {
             (Calling::Free | Calling::Forced(_), Some(format)) => {

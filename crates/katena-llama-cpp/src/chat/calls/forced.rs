@@ -171,3 +171,7 @@ fn text_value(property: &Value) -> Option<Part> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "forced_tests.rs"]
+mod tests;

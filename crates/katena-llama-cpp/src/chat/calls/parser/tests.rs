@@ -399,10 +399,9 @@ fn random_parameters_in_tags_are_found_however_they_are_cut() {
             let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let line = if tags.lines == Lines::Own { "\n" } else { "" };
             let key = format!("k{n}");
-            body.push_str(&format!(
-                "{}{key}{}{}{line}{shown}{line}{}\n",
-                tags.key.0, tags.key.1, tags.value.0, tags.value.1
-            ));
+            let (key_open, key_close) = tags.key;
+            let (open, close) = tags.value;
+            body.extend([key_open, &key, key_close, open, line, &shown, line, close, "\n"]);
             want.insert(key, value);
         }
         let (open, between) = (format.forced[0], format.forced[1]);
