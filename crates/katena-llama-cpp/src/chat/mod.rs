@@ -274,7 +274,7 @@ fn settings(options: &LlamaOptions) -> Result<String> {
     for lora in &options.lora {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(std::fs::File::open(&lora.path)?)?;
-        text.push_str(&format!(" {} {}", hasher.finalize().to_hex(), lora.scale));
+        text = format!("{text} {} {}", hasher.finalize().to_hex(), lora.scale);
     }
     Ok(text)
 }

@@ -14,14 +14,13 @@ fn model(folder: &Path) -> LlamaModel {
     load_model(&path, &header, 0, None).unwrap()
 }
 
-const SHAPE: Shape =
-    Shape {
-        context_tokens: 256,
-        sequences: 2,
-        batch_tokens: 32,
-        threads: 1,
-        purpose: Purpose::Generate { cache_tokens: 512 },
-    };
+const SHAPE: Shape = Shape {
+    context_tokens: 256,
+    sequences: 2,
+    batch_tokens: 32,
+    threads: 1,
+    purpose: Purpose::Generate { cache_tokens: 512 },
+};
 
 fn with_engine(test: impl FnOnce(&mut Engine<'_>)) {
     let folder = tempfile::tempdir().unwrap();
@@ -158,4 +157,87 @@ fn the_trained_context_is_a_bound() {
         assert_eq!(error.context("trained_tokens"), Some("512"));
     }
     assert!(load(CONTEXT as u32).is_ok());
+}
+
+#[test]
+fn a_shared_beginning_is_as_good_as_a_computed_one() {
+    with_engine(|engine| {
+        advance(engine, 0, 20);
+        engine.share(0, 1, 12).unwrap();
+        assert_eq!((engine.length(0), engine.length(1)), (20, 12));
+        let output = advance(engine, 1, 3);
+        let shared = engine.logits(output).unwrap().to_vec();
+        engine.clear_all();
+        advance(engine, 1, 12);
+        engine.trim(1, 11).unwrap();
+        // As in `advance`, all but the last are the same token.
+        engine.push(token(65), 1, Want::Nothing).unwrap();
+        let output = advance(engine, 1, 3);
+        let computed = engine.logits(output).unwrap();
+        let far = shared.iter().zip(computed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far < 0.01, "{far}");
+        // Another beginning makes another answer: the comparison can fail.
+        for n in 0..14 {
+            engine.push(token(80 + n), 0, Want::Nothing).unwrap();
+        }
+        let other = advance(engine, 0, 1);
+        let other = engine.logits(other).unwrap();
+        assert!(shared.iter().zip(other).any(|(a, b)| (a - b).abs() > 0.05));
+    });
+}
+
+#[test]
+fn sharing_and_cutting_out_of_range_are_errors() {
+    with_engine(|engine| {
+        advance(engine, 0, 10);
+        for (from, to, end) in [
+            (0, 0, 5),
+            (0, 2, 5),
+            (2, 0, 5),
+            (usize::MAX, 1, 5),
+            (0, usize::MAX, 5),
+            (0, 1, 11),
+            (0, 1, 0),
+            (1, 0, 5),
+        ] {
+            let error = engine.share(from, to, end).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{from} {to} {end}");
+        }
+        assert_eq!(engine.trim(2, 0).unwrap_err().kind(), ErrorKind::InvalidInput);
+        engine.trim(0, 99).unwrap();
+        engine.push(token(1), 0, Want::Nothing).unwrap();
+        assert!(engine.share(0, 1, 5).is_err() && engine.trim(0, 5).is_err(), "while a batch is filled");
+        engine.decode().unwrap();
+        engine.share(0, 1, 11).unwrap();
+        engine.trim(0, 0).unwrap();
+        assert_eq!((engine.length(0), engine.length(1)), (0, 11), "what is shared stays with the other");
+        advance(engine, 1, 3);
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    let mut engine = Engine::new(&model, Shape { purpose: Purpose::Embed(None), ..SHAPE }).unwrap();
+    engine.push(token(1), 0, Want::Logits).unwrap();
+    engine.decode().unwrap();
+    assert!(engine.share(0, 1, 1).is_err(), "only for caches that are shared");
+}
+
+#[test]
+fn a_full_cache_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path());
+    let shape = Shape { sequences: 3, purpose: Purpose::Generate { cache_tokens: 256 }, ..SHAPE };
+    let mut engine = Engine::new(&model, shape).unwrap();
+    assert_eq!(engine.cache_tokens(), 256);
+    for _ in 0..4 {
+        advance(&mut engine, 0, 32);
+        advance(&mut engine, 1, 31);
+    }
+    for _ in 0..20 {
+        engine.push(token(1), 2, Want::Nothing).unwrap();
+    }
+    assert_eq!(engine.try_decode().unwrap(), Decoded::NoRoom);
+    assert_eq!([engine.length(0), engine.length(1), engine.length(2)], [128, 124, 0]);
+    advance(&mut engine, 2, 4);
+    engine.clear(1);
+    advance(&mut engine, 2, 20);
 }

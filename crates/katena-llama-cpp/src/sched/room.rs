@@ -95,7 +95,9 @@ impl Scheduler {
         }
         let sequence = self.free_sequence()?;
         self.cells.set_live(sequence, true);
-        tokens.iter().for_each(|t| self.cells.push(sequence, *t));
+        for token in tokens {
+            self.cells.push(sequence, *token);
+        }
         Some(sequence)
     }
 
