@@ -29,7 +29,7 @@ use katena_core::{
 use llama_cpp_2::model::LlamaModel;
 use tokio::sync::mpsc;
 
-use crate::engine::{Engine, Purpose, Shape, load_chat_model, model_name, Tuning};
+use crate::engine::{Engine, Purpose, Shape, Tuning, load_chat_model, model_name};
 use crate::handover::Sender;
 use crate::memory::{self, MemoryEstimate};
 use crate::metadata::ModelMetadata;
@@ -44,8 +44,8 @@ use session::Identity;
 use slot::Job;
 pub use stats::EngineStats;
 use stats::Shared;
-use worker::Work;
 use stream::Events;
+use worker::Work;
 
 /// The context of a slot if the caller names none, where the model was trained for more.
 const USUAL_CONTEXT: u32 = 8192;
@@ -164,9 +164,10 @@ impl LlamaChat {
         let grammars = Grammars::of_model(model.clone());
         let cut = Engine::can_cut(&model, &header) && limits.kept_tokens > 0;
         let reuse = if cut { Reuse::Prefixes } else { Reuse::Off };
-        let session_bytes = memory::cache_bytes_per_token(&header, options.key_type, options.value_type).filter(|_| cut);
+        let session_bytes =
+            memory::cache_bytes_per_token(&header, options.key_type, options.value_type).filter(|_| cut);
         let sequences = if reuse == Reuse::Off { limits.slots } else { limits.sequences };
-        let limits = Limits { reuse, sequences, ..limits };
+        let limits = Limits { sequences, reuse, ..limits };
         let shape = Shape {
             context_tokens,
             sequences: sequences as u32,
@@ -177,9 +178,9 @@ impl LlamaChat {
         };
         let shared = Arc::new(Shared::default());
         let extra = (tuning, adapter);
-        let handle =
-            worker::start(model.clone(), shape, limits, name.clone(), shared.clone(), extra).map_err(named)?;
-        let mut capabilities = 
+        let handle = worker::start(model.clone(), shape, limits, name.clone(), shared.clone(), extra)
+            .map_err(named)?;
+        let mut capabilities =
             ChatCapabilities::none().with_seed().with_logprobs().with_json_schema().with_stop().with_usage();
         if prompter.format().is_some() {
             capabilities = capabilities.with_tools();

@@ -35,8 +35,8 @@ use crate::backend::backend;
 use crate::lora::Adapter;
 use crate::options::Pooling;
 
-pub(crate) use state::check_state;
 pub(crate) use model::{load_chat_model, load_model, model_name};
+pub(crate) use state::check_state;
 pub(crate) use tuning::Tuning;
 
 /// Largest batch that may be asked for.
