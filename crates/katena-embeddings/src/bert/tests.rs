@@ -215,4 +215,36 @@ mod turns {
         assert_eq!(tokens(state.batch(512, 4)), 100);
         assert_eq!(tokens(state.batch(512, 1)), 300);
     }
+
+    #[test]
+    fn a_full_queue_says_when_to_come_again() {
+        use katena_core::{EmbedRole, ErrorKind};
+        use katena_gguf::{Header, Keep, WordPiece};
+        use katena_testkit::tiny::TinyBert;
+
+        use super::super::worker::{Handle, Job};
+        use super::super::{BertOptions, encode::Encoder, load};
+
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = TinyBert::new().write(folder.path().join("tiny.gguf"));
+        let header = Header::read(&path, Keep::Vocabulary).unwrap();
+        let options = BertOptions::new();
+        let network = load::network(&path, &header, load::Shape::new(&header, &options).unwrap()).unwrap();
+        let words = WordPiece::new(&header, "tiny".into()).unwrap();
+        // Without threads nothing leaves the queue.
+        let handle = Handle::start(network, Encoder::new(words, 64, &options).unwrap(), 0, 512, 2).unwrap();
+        let push = || {
+            let (reply, answer) = oneshot::channel();
+            let job =
+                Job { texts: vec!["a".into()], role: EmbedRole::Query, context: Context::default(), reply };
+            handle.push(job).map(|()| answer)
+        };
+        let (first, _second) = (push().unwrap(), push().unwrap());
+        let error = push().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.is_temporary() && error.retry_after().is_some());
+        // A caller that has gone holds no place.
+        drop(first);
+        push().unwrap();
+    }
 }
