@@ -1,7 +1,5 @@
 //! Texts to the tokens that an embedder reads, within its limit.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use katena_core::{EmbedRole, Error, ErrorKind, Result, Tokenizer};
@@ -46,22 +44,6 @@ impl Words {
             }
         }
     }
-}
-
-/// Refuses a vocabulary with a word twice: llama.cpp aborts the process when it loads one. It reads words up to a NUL, and
-/// names empty ones.
-pub(crate) fn check_words(header: &Header) -> Result<()> {
-    let words = header.texts("tokenizer.ggml.tokens").unwrap_or_default();
-    let mut seen = HashSet::with_capacity(words.len());
-    for (id, word) in words.iter().enumerate() {
-        let read = word.split('\0').next().unwrap_or_default();
-        let read: Cow<'_, str> = if read.is_empty() { format!("[EMPTY_{id}]").into() } else { read.into() };
-        if !seen.insert(read) {
-            return Err(Error::invalid_input("the model's vocabulary has a word twice")
-                .with_context("id", id.to_string()));
-        }
-    }
-    Ok(())
 }
 
 /// Knows the vocabulary, the marks, the prefixes and the limit.

@@ -70,7 +70,6 @@ impl LlamaEmbedder {
         let header = Header::read(path, Keep::Vocabulary)?;
         let named = |e: Error| e.with_context("file", path.display().to_string());
         let pooling = pooling(&header, options.pooling).map_err(named)?;
-        encode::check_words(&header).map_err(named)?;
         let window = window(&header, options.max_tokens).map_err(named)?;
         let batch = options.batch_tokens.max(window);
         if options.batch_tokens < 32 || batch > MAX_BATCH {

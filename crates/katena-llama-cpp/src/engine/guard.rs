@@ -32,9 +32,9 @@ fn words_are_usable(words: &[String], kind: &str) -> Result<()> {
     }
     let mut seen = HashSet::with_capacity(words.len());
     for (n, word) in words.iter().enumerate() {
-        // As llama.cpp names words without a text.
-        let word =
-            if word.is_empty() { Cow::Owned(format!("[EMPTY_{n}]")) } else { Cow::Borrowed(word.as_str()) };
+        // llama.cpp reads a word up to a NUL, and names those without a text.
+        let word = word.split('\0').next().unwrap_or_default();
+        let word = if word.is_empty() { Cow::Owned(format!("[EMPTY_{n}]")) } else { Cow::Borrowed(word) };
         if !seen.insert(word) {
             return Err(Error::invalid_input("a word is twice in the model's vocabulary")
                 .with_context("token", n.to_string()));
@@ -65,6 +65,8 @@ mod tests {
         assert_eq!(kind(&["a", "b", "", ""], "gpt2"), None);
         assert_eq!(kind(&["a", "b", "a"], "gpt2"), Some(ErrorKind::InvalidInput));
         assert_eq!(kind(&["[EMPTY_1]", ""], "gpt2"), Some(ErrorKind::InvalidInput));
+        assert_eq!(kind(&["a\0b", "a\0c"], "gpt2"), Some(ErrorKind::InvalidInput));
+        assert_eq!(kind(&["[EMPTY_1]", "\0c"], "gpt2"), Some(ErrorKind::InvalidInput));
         assert_eq!(kind(&[], "gpt2"), Some(ErrorKind::InvalidInput));
     }
 

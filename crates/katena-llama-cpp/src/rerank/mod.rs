@@ -12,7 +12,6 @@ use katena_core::{Document, Error, RerankRequest, Reranker, Result, Scored};
 use katena_gguf::{Header, Keep};
 
 use crate::embed::BATCH_TEXTS;
-use crate::embed::encode::check_words;
 use crate::embed::worker::{self, BatchStats, Handle};
 use crate::engine::{MAX_BATCH, Purpose, Shape, load_model, model_name};
 use crate::memory;
@@ -77,7 +76,6 @@ impl LlamaReranker {
         let header = Header::read(path, Keep::Vocabulary)?;
         let named = |e: Error| e.with_context("file", path.display().to_string());
         check_head(&header, options.score).map_err(named)?;
-        check_words(&header).map_err(named)?;
         let window = window(&header, options.max_tokens).map_err(named)?;
         let batch = options.batch_tokens.max(window);
         if options.batch_tokens < 32 || batch > MAX_BATCH {
