@@ -47,6 +47,8 @@ pub(crate) enum Bare {
     Never,
     /// If it is JSON with the name of a tool that was offered.
     Whole,
+    /// The same; but it is a habit of small models, and only one call is looked for.
+    Once,
 }
 
 /// Which ids of calls a template takes.
@@ -145,6 +147,7 @@ pub(crate) static FORMATS: &[Format] = &[
     },
     Format {
         name: "hermes",
+        bare: Bare::Once,
         shown: &["<tool_call>", "tools"],
         hidden: &["<function=", "<arg_key>", "<invoke", "<tool_calls>", "ns_token"],
         opens: &["<tool_call>"],

@@ -120,7 +120,7 @@ impl CallParser {
     /// Looks for calls of `tools` in `format`.
     pub(crate) fn new(format: &'static Format, tools: Vec<ToolSpec>) -> Self {
         let state = match format.bare {
-            Bare::Whole => State::Bare { again: false },
+            Bare::Whole | Bare::Once => State::Bare { again: false },
             Bare::Never => State::Text,
         };
         Self {
@@ -297,7 +297,7 @@ impl CallParser {
         self.list = false;
         self.state = match self.format.bare {
             Bare::Whole => State::Bare { again: true },
-            Bare::Never => State::Text,
+            Bare::Once | Bare::Never => State::Text,
         };
     }
 
