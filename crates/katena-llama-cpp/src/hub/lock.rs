@@ -35,7 +35,11 @@ impl Lock {
                         }
                         continue;
                     }
-                    context.cancel.guard(async { Ok(tokio::time::sleep(POLL).await) }).await?;
+                    let pause = async {
+                        tokio::time::sleep(POLL).await;
+                        Ok(())
+                    };
+                    context.cancel.guard(pause).await?;
                 }
                 Err(e) => return Err(e.into()),
             }
