@@ -187,12 +187,42 @@ pub(crate) struct Models {
     pub(crate) quiet: bool,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
-    /// Which files, their hashes, where they belong, and whether they are there (the default)
+    /// Which files, their hashes, where they belong, and whether they are there; then what each GGUF file in the folder
+    /// says about itself (the default)
     List,
     /// Fetch and check those that are missing
     Fetch,
+    /// Fetch a file from a model hub, go on with one that was cut off, and check its hash
+    ///
+    /// Prints the path, for --model or --embedder. A token for repositories that need one is read from HF_TOKEN, and goes
+    /// to the hub alone.
+    Get(HubArgs),
+    /// Remove a file that `get` fetched, or what there is of it
+    Rm(HubArgs),
+}
+
+/// A file of a model hub.
+#[derive(Debug, Args)]
+pub(crate) struct HubArgs {
+    /// The repository: OWNER/NAME
+    pub(crate) repo: String,
+
+    /// The file in it, such as model-q4_k_m.gguf
+    pub(crate) file: String,
+
+    /// Branch, tag or commit
+    #[arg(long, default_value = "main")]
+    pub(crate) revision: String,
+
+    /// The SHA-256 that the file must have [default: what the hub says]
+    #[arg(long, value_name = "HASH")]
+    pub(crate) sha256: Option<String>,
+
+    /// The hub or a mirror of it [default: $HF_ENDPOINT, else https://huggingface.co]
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
 }
 
 /// `katena prompt`.

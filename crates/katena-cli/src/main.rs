@@ -73,11 +73,11 @@ fn start(command: Command) -> Result<Exit> {
             Command::Search(args) => search::search(args, context).await,
             Command::Ingest(args) => search::ingest(args, context).await,
             Command::Models(args) => {
-                let quiet = if args.quiet { Quiet::Yes } else { Quiet::No };
-                index::blocking(move || {
-                    models::command(args.what.unwrap_or(ModelsCommand::List), Progress::new(quiet))
-                })
-                .await
+                let progress = Progress::new(if args.quiet { Quiet::Yes } else { Quiet::No });
+                match args.what.unwrap_or(ModelsCommand::List) {
+                    ModelsCommand::Get(file) => models::hub::get(&file, progress, context).await,
+                    what => index::blocking(move || models::command(what, progress)).await,
+                }
             }
             Command::Prompt(args) => index::blocking(move || prompt::command(&args.what)).await,
             Command::Parse => Err(Failure::set_up("a worker is started by its parent only")),

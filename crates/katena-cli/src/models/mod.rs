@@ -5,6 +5,8 @@
 
 mod check;
 mod fetch;
+mod found;
+pub(crate) mod hub;
 
 use std::path::{Path, PathBuf};
 
@@ -179,6 +181,11 @@ pub(crate) fn command(what: ModelsCommand, progress: Progress) -> Result<Exit> {
                     output::print(&format!("  {at}\n    {bytes} bytes, sha256 {sha256}: {state}\n"))?;
                 }
             }
+            output::print(&found::text(&folder)?)?;
+        }
+        ModelsCommand::Rm(args) => return hub::remove(&args),
+        ModelsCommand::Get(_) => {
+            return Err(Failure::set_up("a download is started by the command line only"));
         }
     }
     Ok(Exit::Done)

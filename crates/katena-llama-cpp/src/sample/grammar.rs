@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 use toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 
+use super::numbers::Numbers;
 use super::schema::{prepare, size};
 
 /// Compiled forms that a model keeps.
@@ -225,12 +226,36 @@ pub(crate) struct Constraint {
     tokens: TokEnv,
     /// JSON as a whole: it ends with its last bracket, quote or word.
     json: bool,
+    /// Follows the JSON in the answer, if any.
+    numbers: Option<Numbers>,
     ended: bool,
 }
 
 impl Constraint {
-    /// True if `token` may come next.
+    /// The answer goes on after `prefix`, which is part of the prompt.
+    #[must_use]
+    pub(crate) fn after(mut self, prefix: &str) -> Self {
+        self.numbers = self.numbers.map(|n| n.after(prefix.as_bytes()).unwrap_or_default());
+        self
+    }
+
+    /// Leaves out what would make a number too long; all of them if nothing else is left.
+    fn readable(&self, mut mask: SimpleVob) -> SimpleVob {
+        let Some(numbers) = self.numbers.filter(|n| n.inside()) else { return mask };
+        let trie = self.tokens.tok_trie();
+        let long: Vec<u32> = mask.iter().filter(|id| numbers.after(trie.token(*id)).is_none()).collect();
+        if long.len() < mask.num_set() {
+            long.into_iter().for_each(|id| mask.disallow_token(id));
+        }
+        mask
+    }
+
+    /// True if `token` surely may come next.
     pub(super) fn allows(&mut self, token: LlamaToken) -> bool {
+        let long = |n: Numbers| n.after(self.tokens.tok_trie().token(token.0.cast_unsigned())).is_none();
+        if self.numbers.is_some_and(long) {
+            return false;
+        }
         // After an error the mask says why.
         self.matcher.validate_tokens(&[token.0.cast_unsigned()]).is_ok_and(|valid| valid == 1)
     }
@@ -240,7 +265,8 @@ impl Constraint {
     /// # Errors
     /// `InvalidInput` if the form is too complex to go on.
     pub(super) fn mask(&mut self) -> Result<SimpleVob> {
-        self.matcher.compute_mask_or_eos().map_err(|_| self.stopped())
+        let mask = self.matcher.compute_mask_or_eos().map_err(|_| self.stopped())?;
+        Ok(self.readable(mask))
     }
 
     fn stopped(&self) -> Error {
@@ -268,7 +294,9 @@ impl Constraint {
         }
         let id = token.0.cast_unsigned();
         self.matcher.consume_token(id).map_err(|_| self.stopped())?;
-        let last = self.tokens.tok_trie().token(id).last().copied().unwrap_or_default();
+        let bytes = self.tokens.tok_trie().token(id);
+        self.numbers = self.numbers.map(|n| n.after(bytes).unwrap_or_default());
+        let last = bytes.last().copied().unwrap_or_default();
         let closes = matches!(last, b'}' | b']' | b'"' | b'e' | b'l');
         self.ended = self.matcher.is_stopped()
             || self.json && closes && self.matcher.is_accepting().map_err(|_| self.stopped())?;
@@ -328,7 +356,8 @@ impl Grammars {
         };
         let matcher = matcher.deep_clone();
         let tokens = matcher.tok_env().map_err(|_| died())?;
-        Ok(Constraint { matcher, tokens, json, ended: false })
+        let numbers = matches!(form, Form::Schema(_) | Form::OneOf(_)).then(Numbers::default);
+        Ok(Constraint { matcher, tokens, json, numbers, ended: false })
     }
 
     fn find(&self, hash: blake3::Hash) -> Option<Arc<Matcher>> {

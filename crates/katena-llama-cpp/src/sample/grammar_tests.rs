@@ -17,7 +17,7 @@ fn compile(grammars: &Arc<Grammars>, form: &Form) -> Result<Constraint> {
 
 /// What random logits write, and whether the form let it end.
 fn write(grammars: &Arc<Grammars>, form: &Form, seed: u64, most: usize) -> Result<(String, bool)> {
-    let sampling = if seed % 2 == 0 {
+    let sampling = if seed.is_multiple_of(2) {
         Sampling::default()
     } else {
         Sampling { temperature: 1.0, ..Sampling::default() }

@@ -5,6 +5,7 @@
 mod chain;
 mod extras;
 mod grammar;
+mod numbers;
 mod pattern;
 mod schema;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use chain::Sampling;
 use chain::Word;
 pub(crate) use extras::Extras;
 pub(crate) use grammar::{Constraint, Form, Grammars, Part};
+pub(crate) use schema::size as check_size;
 
 /// Logits beyond this are cut: sums and products of them stay finite.
 const LARGEST: f32 = 1e30;

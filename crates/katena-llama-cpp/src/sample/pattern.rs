@@ -32,9 +32,9 @@ pub(super) fn rust_pattern(pattern: &str) -> Result<String> {
                 };
                 match next {
                     's' if class => out.push_str(SPACE),
-                    's' => out.push_str(&format!("[{SPACE}]")),
+                    's' => out.extend(["[", SPACE, "]"]),
                     'S' if class => return Err(unsupported("\\S in a class")),
-                    'S' => out.push_str(&format!("[^{SPACE}]")),
+                    'S' => out.extend(["[^", SPACE, "]"]),
                     'b' | 'B' => return Err(unsupported("\\b")),
                     '/' => out.push('/'),
                     'x' | 'u' if chars.peek() == Some(&'{') && next == 'x' => {

@@ -100,7 +100,7 @@ fn draft(uri: &str) -> u32 {
 ///
 /// # Errors
 /// `InvalidInput` beyond them.
-pub(super) fn size(schema: &Value) -> Result<()> {
+pub(crate) fn size(schema: &Value) -> Result<()> {
     let mut todo = vec![(schema, 0usize)];
     let mut nodes = 0;
     while let Some((value, depth)) = todo.pop() {
@@ -169,6 +169,7 @@ impl Walk {
                 return Err(unkept("patternProperties"));
             }
         }
+        bounds(object);
         // `false` asks for nothing; llguidance would refuse the keyword.
         object.remove("uniqueItems");
         for key in ONE {
@@ -241,6 +242,24 @@ impl Walk {
             Err(unkept("multipleOf"))
         }
     }
+}
+
+/// Formats of whole numbers say what their type can hold (as schemars and OpenAPI write them).
+fn bounds(object: &mut Map<String, Value>) {
+    let safe = 9_007_199_254_740_991_i64;
+    let (least, most) = match object.get("format").and_then(Value::as_str) {
+        Some("int8") => (i64::from(i8::MIN), i64::from(i8::MAX)),
+        Some("uint8") => (0, i64::from(u8::MAX)),
+        Some("int16") => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        Some("uint16") => (0, i64::from(u16::MAX)),
+        Some("int32") => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        Some("uint32") => (0, i64::from(u32::MAX)),
+        Some("int" | "int64" | "int128") => (-safe, safe),
+        Some("uint" | "uint64" | "uint128") => (0, safe),
+        _ => return,
+    };
+    object.entry("minimum").or_insert_with(|| least.into());
+    object.entry("maximum").or_insert_with(|| most.into());
 }
 
 /// Keywords that llguidance keeps only without certain others.
