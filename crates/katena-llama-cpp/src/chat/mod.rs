@@ -13,6 +13,8 @@ mod strftime;
 mod template;
 mod text;
 mod thoughts;
+#[cfg(feature = "mtmd")]
+mod vision;
 mod worker;
 
 use std::fmt;
@@ -38,13 +40,15 @@ use crate::sample::{Chooser, Grammars, Vocabulary};
 use crate::sched::{Limits, Reuse};
 use crate::tokens::PieceTokenizer;
 use katena_gguf::{Header, Keep};
-use plan::{Defaults, plan};
+use plan::{Calling, Defaults, plan};
 use prompt::Prompter;
 use session::Identity;
 use slot::Job;
 pub use stats::EngineStats;
 use stats::Shared;
 use stream::Events;
+#[cfg(feature = "mtmd")]
+pub use vision::LlamaVision;
 use worker::Work;
 
 /// The context of a slot if the caller names none, where the model was trained for more.
@@ -70,10 +74,43 @@ const USUAL_KEPT: u32 = 4096;
 ///
 /// Messages go through the model's own chat template. Text in them that looks like a control mark (`<|im_end|>`) stays
 /// text. Unset options: temperature and cut-offs that the file recommends (`general.sampling.*`), else temperature 0.8,
-/// top_k 40, top_p 0.95, min_p 0.05; who sets one of the three cut-offs gets that one alone. Extras: `min_p` and
-/// `repeat_penalty`. Without `max_tokens` the answer may fill the context; an answer that does ends with `Length`.
-/// Log-probabilities are the model's own, before temperature and cut-offs. Equal seeds repeat an answer as long as the same
-/// requests run side by side.
+/// top_k 40, top_p 0.95, min_p 0.05; who sets a cut-off gets that one alone. Without `max_tokens` the answer may fill
+/// the context; an answer that does ends with `Length`. Log-probabilities are the model's own, before bias, form, temperature
+/// and cut-offs. Equal seeds repeat an answer as long as the same requests run side by side.
+///
+/// # Forms of answers
+///
+/// [`ResponseFormat`](katena_core::ResponseFormat) is kept token by token: what can't continue the form is never chosen. The
+/// answer ends by itself once it is complete; one that `max_tokens` or a stop text cuts off before is not whole.
+/// - `JsonSchema`: drafts 4 to 2020-12. Keywords that are kept: `type`, `const`, `enum`, `properties`, `required`,
+///   `additionalProperties`, `patternProperties`, `minProperties` and `maxProperties` (in simple cases), `items`,
+///   `prefixItems`, `additionalItems`, `minItems`, `maxItems`, `minLength`, `maxLength`, `pattern`, `format` (by shape),
+///   `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, `anyOf`, `allOf`, `oneOf` whose cases
+///   exclude each other, and `$ref` inside the schema. Any other that says what is valid is `Unsupported` with the context
+///   `keyword`; nothing but annotations is passed over. Properties come in the schema's order. White space between tokens
+///   is bounded, and numbers have at most 40 digits and 2 of an exponent, so that parsers can read them.
+/// - `JsonObject`: any object. `Regex`: the whole answer matches. `Grammar`: llguidance's dialect of Lark.
+/// - `ToolChoice::Required` and `Named`: the call's arguments fit the tool's schema. A form and tools that may be called
+///   exclude each other (`Unsupported`).
+///
+/// A new form is compiled once, some 10 ms on a thread of its own, and kept for later requests.
+///
+/// # Extras
+///
+/// Out of range is `InvalidInput`, an unknown name `Unsupported`. They are applied in this order.
+///
+/// | extra | range | what |
+/// |---|---|---|
+/// | `logit_bias` | −100 to 100 each, 1024 at most | an object: number of a token, or a text that is one token → what is added to its logit |
+/// | `repeat_penalty` | 0.1 to 10 | divides the logits of tokens in the answer; 1 is off |
+/// | `repeat_last_n` | 0 to 1048576 | tokens of the answer that the three penalties look back over; unset: all |
+/// | `dry_multiplier`, `dry_base`, `dry_allowed_length`, `dry_penalty_last_n`, `dry_sequence_breakers` | 0 to 100, 1 to 100 (1.75), ≥ 0 (2), ≥ 0 (all), 32 texts | "don't repeat yourself": a token that continues a repetition loses multiplier · base^(length − allowed) |
+/// | `top_n_sigma` | 0.001 to 1000 | logits within n standard deviations of the largest |
+/// | `typical_p` | 0.001 to 1 | locally typical tokens |
+/// | `min_p` | 0 to 1 | tokens at least this likely, relative to the likeliest |
+/// | `xtc_probability`, `xtc_threshold` | 0 to 1, 0 to 0.5 (0.1) | with that probability all tokens above the threshold but the least likely go |
+/// | `dynatemp_range`, `dynatemp_exponent` | 0 to 100, 0.01 to 100 (1) | the temperature moves by ± range with the entropy |
+/// | `mirostat`, `mirostat_tau`, `mirostat_eta` | 0, 1 or 2; 0.001 to 100 (5), 0 to 1 (0.1) | keeps the surprise near tau bits; instead of cut-offs |
 ///
 /// ```no_run
 /// # async fn f() -> katena_core::Result<()> {
@@ -246,7 +283,7 @@ impl LlamaChat {
         self.0.shared.stats()
     }
 
-    async fn start(&self, request: &ChatRequest) -> Result<Events> {
+    async fn start(&self, request: &ChatRequest) -> Result<Events<Work>> {
         request.context.check()?;
         let place = self.0.shared.enter(self.0.slots, self.0.queue)?;
         let plan = plan(request, &self.0.defaults, self.0.prompter.format())?;
@@ -258,6 +295,10 @@ impl LlamaChat {
             Some(form) => Some(request.context.cancel.guard(self.0.grammars.compile(form)).await?),
             None => None,
         };
+        let constraint = constraint.map(|held| match &plan.calling {
+            Calling::Forced(call) => held.after(&call.prefix),
+            Calling::Off | Calling::Free => held,
+        });
         let chooser = chooser.with_constraint(constraint);
         let job = Job { prompt, plan, chooser, context: request.context.clone(), events, place };
         let jobs = self.0.jobs.as_ref().ok_or_else(ended)?;

@@ -3,7 +3,7 @@
 use katena_core::{ChatRequest, Error, Part, ResponseFormat, Result, ToolChoice};
 
 use super::calls::{ForcedCall, Format};
-use crate::sample::{Extras, Form, Sampling};
+use crate::sample::{Extras, Form, Sampling, check_size};
 use katena_gguf::Header;
 
 /// Most stop texts of a request, and the longest, in bytes.
@@ -92,6 +92,8 @@ pub(crate) fn plan(
         return Err(Error::invalid_input("the request has no messages"));
     }
     let past_calls = check_parts(request, format.is_some())?;
+    // Before anything recursive looks at them.
+    request.tools.iter().try_for_each(|tool| check_size(&tool.parameters))?;
     let calling = calling(request, format)?;
     let form = form(request, &calling)?;
     let extras = Extras::of(request)?;

@@ -152,3 +152,76 @@ fn biases(value: &Value) -> Result<Vec<(Word, f32)>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use katena_core::{ErrorKind, Message};
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(extra: &Value) -> Result<Extras> {
+        let mut request = ChatRequest::new([Message::user("x")]);
+        for (key, value) in extra.as_object().unwrap() {
+            request = request.with_extra(key, value.clone());
+        }
+        Extras::of(&request)
+    }
+
+    #[test]
+    fn all_are_read() {
+        let extras = of(&json!({
+            "min_p": 0.1, "typical_p": 0.5, "top_n_sigma": 2, "repeat_penalty": 1.1, "repeat_last_n": 64,
+            "dynatemp_range": 0.5, "dynatemp_exponent": 2, "xtc_probability": 0.5, "xtc_threshold": 0.2,
+            "dry_multiplier": 0.8, "dry_base": 2, "dry_allowed_length": 3, "dry_penalty_last_n": 99,
+            "dry_sequence_breakers": ["."], "mirostat": 2, "mirostat_tau": 4, "mirostat_eta": 0.2,
+            "logit_bias": {"7": -5, " the": 2.5},
+        }))
+        .unwrap();
+        assert_eq!(
+            (extras.min_p, extras.repeat_last, extras.dynamic),
+            (Some(0.1), Some(64), Some((0.5, 2.0)))
+        );
+        assert_eq!(extras.xtc, Some(Xtc { probability: 0.5, threshold: 0.2 }));
+        assert_eq!(extras.mirostat, Some(Mirostat { version: 2, tau: 4.0, eta: 0.2 }));
+        assert_eq!(extras.bias, [(Word::Id(7), -5.0), (Word::Text(" the".into()), 2.5)]);
+        let dry = extras.dry.unwrap();
+        assert_eq!(
+            (dry.allowed_length, dry.last, dry.breakers.as_slice()),
+            (3, Some(99), &[".".to_owned()][..])
+        );
+        assert_eq!(of(&json!({"mirostat": 0})).unwrap().mirostat, None);
+    }
+
+    #[test]
+    fn nothing_is_ignored() {
+        for bad in [
+            json!({"min_p": -0.1}),
+            json!({"min_p": "a"}),
+            json!({"typical_p": 0}),
+            json!({"top_n_sigma": 0}),
+            json!({"repeat_penalty": 0}),
+            json!({"repeat_last_n": -1}),
+            json!({"repeat_last_n": 1.5}),
+            json!({"repeat_last_n": 1e12}),
+            json!({"dynatemp_exponent": 1}),
+            json!({"xtc_threshold": 0.1}),
+            json!({"xtc_probability": 1, "xtc_threshold": 0.6}),
+            json!({"dry_base": 2}),
+            json!({"dry_multiplier": 1, "dry_base": 0.5}),
+            json!({"dry_multiplier": 1, "dry_sequence_breakers": [""]}),
+            json!({"dry_multiplier": 1, "dry_sequence_breakers": ["a\u{0}"]}),
+            json!({"dry_multiplier": 1, "dry_sequence_breakers": "a"}),
+            json!({"mirostat": 3}),
+            json!({"mirostat_tau": 5}),
+            json!({"mirostat": 1, "mirostat_tau": 0}),
+            json!({"logit_bias": 3}),
+            json!({"logit_bias": {"1": 101}}),
+            json!({"logit_bias": {"1": null}}),
+            json!({"logit_bias": {"99999999999": 1}}),
+        ] {
+            assert_eq!(of(&bad).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
+        }
+        assert_eq!(of(&json!({"tfs_z": 1})).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}

@@ -211,13 +211,18 @@ fn refused(reason: &str) -> Error {
         let keyword: String = rest.chars().take_while(|c| *c != '"').collect();
         return error.with_context("keyword", keyword);
     }
-    if reason.contains("Unknown format") {
-        return error.with_context("keyword", "format");
+    let told = [
+        ("Unknown format", "format"),
+        ("patternPropert", "patternProperties"),
+        ("min/maxProperties", "minProperties"),
+        ("multipleOf", "multipleOf"),
+        ("oneOf", "oneOf"),
+        ("circular references", "$ref"),
+    ];
+    match told.iter().find(|(part, _)| reason.contains(part)) {
+        Some((_, keyword)) => error.with_context("keyword", *keyword),
+        None => error,
     }
-    if reason.contains("oneOf") {
-        return error.with_context("keyword", "oneOf");
-    }
-    error
 }
 
 /// Where an answer is in its form.

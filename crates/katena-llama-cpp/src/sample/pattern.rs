@@ -8,6 +8,18 @@ const MAX_BYTES: usize = 16 * 1024;
 const SPACE: &str =
     r"\t\n\x0B\x0C\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}";
 
+/// White space of every dialect.
+const PLAIN_SPACE: &str = r"\t\n\x0B\x0C\r ";
+
+/// What a pattern is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Texts that match are written: where dialects differ, only what matches in all of them.
+    Text,
+    /// Names are told apart by it: exactly ECMA's meaning.
+    Names,
+}
+
 fn unsupported(what: &'static str) -> Error {
     Error::unsupported("a pattern can't be held to by local models").with_context("pattern_part", what)
 }
@@ -17,13 +29,13 @@ fn unsupported(what: &'static str) -> Error {
 ///
 /// # Errors
 /// `Unsupported` for what the two dialects read differently, `InvalidInput` for a pattern that is cut off or too long.
-pub(super) fn rust_pattern(pattern: &str) -> Result<String> {
+pub(super) fn rust_pattern(pattern: &str, purpose: Use) -> Result<String> {
     if pattern.len() > MAX_BYTES {
         return Err(Error::invalid_input("a pattern is too long").with_context("most", MAX_BYTES.to_string()));
     }
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut chars = pattern.chars().peekable();
-    let mut class = false;
+    let (mut class, mut negated) = (false, false);
     while let Some(c) = chars.next() {
         match c {
             '\\' => {
@@ -31,6 +43,13 @@ pub(super) fn rust_pattern(pattern: &str) -> Result<String> {
                     return Err(Error::invalid_input("a pattern ends in a backslash"));
                 };
                 match next {
+                    's' if purpose == Use::Text && !(class && negated) => {
+                        out.push_str(&if class {
+                            PLAIN_SPACE.to_owned()
+                        } else {
+                            format!("[{PLAIN_SPACE}]")
+                        });
+                    }
                     's' if class => out.push_str(SPACE),
                     's' => out.extend(["[", SPACE, "]"]),
                     'S' if class => return Err(unsupported("\\S in a class")),
@@ -61,7 +80,8 @@ pub(super) fn rust_pattern(pattern: &str) -> Result<String> {
             '[' => {
                 class = true;
                 out.push('[');
-                if chars.peek() == Some(&'^') {
+                negated = chars.peek() == Some(&'^');
+                if negated {
                     chars.next();
                     out.push('^');
                 }
@@ -101,10 +121,18 @@ mod tests {
 
     #[test]
     fn dialects_are_reconciled() {
-        assert_eq!(rust_pattern(r"^\d+\/[a-z\.]$").unwrap(), r"^\d+/[a-z\.]$");
-        assert_eq!(rust_pattern(r"a.b[.]").unwrap(), r"a[^\n\r\u{2028}\u{2029}]b[.]");
-        assert!(rust_pattern(r"^\s$").unwrap().contains(r"\u{feff}"));
-        assert_eq!(rust_pattern(r"(?:a|(?<n>b))").unwrap(), "(?:a|(?<n>b))");
+        assert_eq!(rust_pattern(r"^\d+\/[a-z\.]$", Use::Text).unwrap(), r"^\d+/[a-z\.]$");
+        assert_eq!(rust_pattern(r"a.b[.]", Use::Text).unwrap(), r"a[^\n\r\u{2028}\u{2029}]b[.]");
+        assert!(rust_pattern(r"^\s$", Use::Names).unwrap().contains(r"\u{feff}"));
+        assert_eq!(rust_pattern(r"(?:a|(?<n>b))", Use::Text).unwrap(), "(?:a|(?<n>b))");
+    }
+
+    #[test]
+    fn white_space_is_what_all_dialects_agree_on() {
+        let text = |pattern| rust_pattern(pattern, Use::Text).unwrap();
+        assert_eq!(text(r"\s"), r"[\t\n\x0B\x0C\r ]");
+        assert_eq!(text(r"[\s.]"), r"[\t\n\x0B\x0C\r .]");
+        assert!(text(r"[^\s]").contains(r"\u{feff}") && text(r"\S").contains(r"\u{feff}"));
     }
 
     #[test]
@@ -112,10 +140,10 @@ mod tests {
         for bad in
             [r"\bword", r"(?=a)", r"(?i)a", r"(?<!a)", r"[a[b]]", r"[a&&b]", r"\Aa", r"[\S]", "[]", r"\x{41}"]
         {
-            assert_eq!(rust_pattern(bad).unwrap_err().kind(), ErrorKind::Unsupported, "{bad}");
+            assert_eq!(rust_pattern(bad, Use::Text).unwrap_err().kind(), ErrorKind::Unsupported, "{bad}");
         }
         for bad in ["a\\", "[a", &"a".repeat(MAX_BYTES + 1)] {
-            assert_eq!(rust_pattern(bad).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert_eq!(rust_pattern(bad, Use::Text).unwrap_err().kind(), ErrorKind::InvalidInput);
         }
     }
 }

@@ -6,7 +6,7 @@
 use katena_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::pattern::rust_pattern;
+use super::pattern::{Use, rust_pattern};
 
 /// Deepest nesting, and most values, of a schema.
 const MAX_DEPTH: usize = 64;
@@ -15,8 +15,10 @@ const MAX_NODES: usize = 100_000;
 const MAX_NUMBER: f64 = 9_007_199_254_740_992.0;
 /// Most characters of a number in digits.
 const MAX_DIGITS: usize = 18;
-/// Largest repetition and length that is counted.
+/// Largest length of a text that is counted.
 const MAX_COUNT: u64 = 100_000;
+/// Largest number of items that is counted: each is a rule, and compiling takes the square of their number.
+const MAX_ITEMS: u64 = 1000;
 /// White space between JSON's tokens: bounded, or small models never end.
 const SPACE: &str = r"\x20|\x0A\x20{0,32}|\x0A\x09{1,8}";
 
@@ -26,6 +28,9 @@ const ONE: [&str; 3] = ["additionalProperties", "items", "additionalItems"];
 const LISTS: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 /// Keywords whose value is an object of schemas.
 const MAPS: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
+/// Keywords whose value is a count.
+const COUNTS: [&str; 6] =
+    ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];
 /// Keywords of any draft that say what is valid and that nothing here keeps.
 const UNKEPT: [&str; 20] = [
     "not",
@@ -144,6 +149,13 @@ impl Walk {
                 Err(invalid("", "a JSON schema must be an object or a boolean"))
             };
         };
+        for key in COUNTS {
+            // 2.0 is a whole number, too.
+            if let Some(n) = object.get(key).and_then(Value::as_f64).filter(|n| *n >= 0.0 && n.fract() == 0.0)
+            {
+                object.insert(key.to_owned(), (n as u64).into());
+            }
+        }
         for (key, value) in object.iter() {
             self.keyword(key, value)?;
         }
@@ -155,14 +167,14 @@ impl Walk {
             return Err(unkept("const"));
         }
         if let Some(Value::String(pattern)) = object.get_mut("pattern") {
-            *pattern = rust_pattern(pattern).map_err(|e| e.with_context("keyword", "pattern"))?;
+            *pattern = rust_pattern(pattern, Use::Text).map_err(|e| e.with_context("keyword", "pattern"))?;
         }
         if let Some(Value::Object(map)) = object.get_mut("patternProperties") {
             let old = std::mem::take(map);
             let count = old.len();
             for (pattern, value) in old {
-                let name =
-                    rust_pattern(&pattern).map_err(|e| e.with_context("keyword", "patternProperties"))?;
+                let name = rust_pattern(&pattern, Use::Names)
+                    .map_err(|e| e.with_context("keyword", "patternProperties"))?;
                 map.insert(name, value);
             }
             if map.len() != count {
@@ -220,13 +232,16 @@ impl Walk {
                 digits(key, value)
             }
             "multipleOf" => self.factor(value),
-            "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" => {
-                match value.as_u64() {
-                    None => Err(invalid(key, "a count in the JSON schema must be a whole number")),
-                    Some(n) if n > MAX_COUNT => Err(unkept(key).with_context("most", MAX_COUNT.to_string())),
-                    Some(_) => Ok(()),
+            key if COUNTS.contains(&key) => match value.as_u64() {
+                None => Err(invalid(key, "a count in the JSON schema must be a whole number")),
+                Some(n) => {
+                    let most = if key.ends_with("Length") { MAX_COUNT } else { MAX_ITEMS };
+                    if n > most {
+                        return Err(unkept(key).with_context("most", most.to_string()));
+                    }
+                    Ok(())
                 }
-            }
+            },
             _ => Ok(()),
         }
     }
