@@ -13,8 +13,6 @@ mod strftime;
 mod template;
 mod text;
 mod thoughts;
-#[cfg(feature = "mtmd")]
-mod vision;
 mod worker;
 
 use std::fmt;
@@ -47,8 +45,6 @@ use slot::Job;
 pub use stats::EngineStats;
 use stats::Shared;
 use stream::Events;
-#[cfg(feature = "mtmd")]
-pub use vision::LlamaVision;
 use worker::Work;
 
 /// The context of a slot if the caller names none, where the model was trained for more.
@@ -283,7 +279,7 @@ impl LlamaChat {
         self.0.shared.stats()
     }
 
-    async fn start(&self, request: &ChatRequest) -> Result<Events<Work>> {
+    async fn start(&self, request: &ChatRequest) -> Result<Events> {
         request.context.check()?;
         let place = self.0.shared.enter(self.0.slots, self.0.queue)?;
         let plan = plan(request, &self.0.defaults, self.0.prompter.format())?;
