@@ -4,7 +4,7 @@
 //!     against-llama-cpp MODEL.gguf [--pairs N] [CASE…]
 //!
 //! Cases: generation-1, generation-8, generation-16, prompt, prefix, constrained, clients, server. Each line has the ratio of CPU
-//! time for a token (ours ÷ theirs, geometric mean), its 95 % interval, and the bound that its upper end is judged by.
+//! time for a token (ours ÷ theirs, geometric mean), its 95 % interval, and the bound that its upper end is judged by. Each sample is the quickest of three runs in one process, on both sides.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use katena_core::{Error, Result};
 use serde_json::Value;
 
-use crate::ours::{self, SLOT_CONTEXT};
+use crate::ours::{self, RUNS, SLOT_CONTEXT};
 use crate::ratio::Sample;
 
 /// Where `tools.sh` puts things.
@@ -42,19 +42,28 @@ fn number(value: &Value, key: &str) -> Result<f64> {
     })
 }
 
+/// The quickest of the runs, as for ours.
+fn quickest(seconds: impl Iterator<Item = Option<f64>>) -> Result<f64> {
+    let found = seconds.collect::<Option<Vec<f64>>>().filter(|all| all.len() == RUNS as usize);
+    let all = found.ok_or_else(|| Error::unexpected("llama.cpp's tool printed other runs than asked for"))?;
+    Ok(all.into_iter().fold(f64::INFINITY, f64::min))
+}
+
 /// `llama-bench`: `prompt` tokens, or `generate` of them after `depth`.
 pub(crate) fn bench(model: &Path, prompt: u32, generate: u32, depth: u32) -> Result<Sample> {
     let m = model.display().to_string();
-    let (p, n, d) = (prompt.to_string(), generate.to_string(), depth.to_string());
+    let (p, n, d, r) = (prompt.to_string(), generate.to_string(), depth.to_string(), RUNS.to_string());
     let found = lines(
         "llama-bench",
         &[
-            "-m", &m, "-t", "1", "-b", "512", "-ub", "512", "-r", "1", "-o", "jsonl", "-p", &p, "-n", &n,
+            "-m", &m, "-t", "1", "-b", "512", "-ub", "512", "-r", &r, "-o", "jsonl", "-p", &p, "-n", &n,
             "-d", &d,
         ]
         .map(str::to_owned),
     )?;
-    Ok(Sample { seconds: number(&found[0], "avg_ns")? / 1e9, tokens: f64::from(prompt + generate) })
+    let samples = found[0]["samples_ns"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let seconds = quickest(samples.iter().map(Value::as_f64))? / 1e9;
+    Ok(Sample { seconds, tokens: f64::from(prompt + generate) })
 }
 
 /// `llama-batched-bench`: `streams` side by side, each `generate` tokens after `depth`; the generation's part.
@@ -66,7 +75,8 @@ pub(crate) fn batched(
     unified: bool,
 ) -> Result<Sample> {
     let m = model.display().to_string();
-    let (p, n, l) = (depth.to_string(), generate.to_string(), streams.to_string());
+    let (p, n) = (depth.to_string(), generate.to_string());
+    let l = vec![streams.to_string(); RUNS as usize].join(",");
     let c = (SLOT_CONTEXT * streams).to_string();
     let mut arguments: Vec<String> = [
         "-m",
@@ -94,7 +104,8 @@ pub(crate) fn batched(
         arguments.push("--kv-unified".to_owned());
     }
     let found = lines("llama-batched-bench", &arguments)?;
-    Ok(Sample { seconds: number(&found[0], "t_tg")?, tokens: f64::from(streams * generate) })
+    let seconds = quickest(found.iter().map(|line| line["t_tg"].as_f64()))?;
+    Ok(Sample { seconds, tokens: f64::from(streams * generate) })
 }
 
 /// llama.cpp's HTTP server, the prebuilt one of the Python package `xllamacpp`.
@@ -169,8 +180,17 @@ impl Server {
         number(&json["usage"], "completion_tokens")
     }
 
-    /// `clients` ask at the same time.
+    /// `clients` ask at the same time; the quickest of the runs.
     pub(crate) fn load(&self, clients: u32, tokens: u32) -> Result<Sample> {
+        let mut best = self.once(clients, tokens)?;
+        for _ in 1..RUNS {
+            let now = self.once(clients, tokens)?;
+            best = if now.each() < best.each() { now } else { best };
+        }
+        Ok(best)
+    }
+
+    fn once(&self, clients: u32, tokens: u32) -> Result<Sample> {
         let before = self.cpu()?;
         let counts: Vec<Result<f64>> = std::thread::scope(|scope| {
             let asking: Vec<_> =
