@@ -15,6 +15,8 @@ pub enum Value {
     Text(String),
     /// Whole numbers.
     Numbers(Vec<i64>),
+    /// Floats of 32 bits, to be written; a reader gives their number alone.
+    Floats(Vec<f32>),
     /// Texts.
     Texts(Vec<String>),
     /// Something too large or of no interest: its number of elements.

@@ -35,6 +35,12 @@ impl Writer {
         self.pairs.push((key.into(), value));
     }
 
+    /// Puts another value in a key's place; false if the key is not there.
+    pub fn replace(&mut self, key: &str, value: Value) -> bool {
+        let found = self.pairs.iter_mut().find(|(k, _)| k == key);
+        found.map(|pair| pair.1 = value).is_some()
+    }
+
     /// Adds a tensor.
     pub fn tensor(&mut self, plan: TensorPlan) {
         self.tensors.push(plan);
@@ -131,6 +137,10 @@ fn put(h: &mut Vec<u8>, value: &Value) -> io::Result<()> {
             for n in numbers {
                 h.extend(i32::try_from(*n).map_err(too_large)?.to_le_bytes());
             }
+        }
+        Value::Floats(numbers) => {
+            array(h, code::F32, numbers.len());
+            h.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
         }
         Value::Texts(texts) => {
             array(h, code::STRING, texts.len());

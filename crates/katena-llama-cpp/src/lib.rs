@@ -44,6 +44,8 @@ mod sync {
     pub(crate) use std::sync::{Arc, Condvar, Mutex};
 }
 
+#[cfg(feature = "mtmd")]
+pub use chat::LlamaVision;
 pub use chat::{EngineStats, LlamaChat};
 pub use cpu::check_cpu;
 pub use embed::LlamaEmbedder;
@@ -54,6 +56,6 @@ pub use metadata::ModelMetadata;
 pub use options::{EmbedderOptions, LlamaOptions, Overlong, Pooling, Progress};
 pub use rerank::{LlamaReranker, RerankScore, RerankerOptions};
 pub use settings::{
-    CachePlace, CacheType, Device, DeviceKind, FlashAttention, Lora, RopeMethod, RopeScaling, SplitMode, Weights,
-    devices,
+    CachePlace, CacheType, Device, DeviceKind, FlashAttention, Lora, RopeMethod, RopeScaling, SplitMode,
+    Weights, devices,
 };

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{
-    CachePlace, CacheType, FlashAttention, Lora, RopeScaling, SplitMode, Weights,
-};
+use crate::settings::{CachePlace, CacheType, FlashAttention, Lora, RopeScaling, SplitMode, Weights};
 
 /// Told how much of a model is loaded, from 0 to 1.
 pub type Progress = Arc<dyn Fn(f32) + Send + Sync>;

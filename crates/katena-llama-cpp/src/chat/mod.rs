@@ -13,6 +13,8 @@ mod strftime;
 mod template;
 mod text;
 mod thoughts;
+#[cfg(feature = "mtmd")]
+mod vision;
 mod worker;
 
 use std::fmt;
@@ -45,6 +47,8 @@ use slot::Job;
 pub use stats::EngineStats;
 use stats::Shared;
 use stream::Events;
+#[cfg(feature = "mtmd")]
+pub use vision::LlamaVision;
 use worker::Work;
 
 /// The context of a slot if the caller names none, where the model was trained for more.
@@ -83,7 +87,8 @@ const USUAL_KEPT: u32 = 4096;
 ///   `prefixItems`, `additionalItems`, `minItems`, `maxItems`, `minLength`, `maxLength`, `pattern`, `format` (by shape),
 ///   `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, `anyOf`, `allOf`, `oneOf` whose cases
 ///   exclude each other, and `$ref` inside the schema. Any other that says what is valid is `Unsupported` with the context
-///   `keyword`; nothing but annotations is passed over. Properties come in the schema's order. White space between tokens
+///   `keyword`; nothing but annotations is passed over. Properties come in the schema's order; others only where
+///   `additionalProperties` or `patternProperties` speak of them, or schemas are combined. White space between tokens
 ///   is bounded, and numbers have at most 40 digits and 2 of an exponent, so that parsers can read them.
 /// - `JsonObject`: any object. `Regex`: the whole answer matches. `Grammar`: llguidance's dialect of Lark.
 /// - `ToolChoice::Required` and `Named`: the call's arguments fit the tool's schema. A form and tools that may be called
@@ -279,7 +284,7 @@ impl LlamaChat {
         self.0.shared.stats()
     }
 
-    async fn start(&self, request: &ChatRequest) -> Result<Events> {
+    async fn start(&self, request: &ChatRequest) -> Result<Events<Work>> {
         request.context.check()?;
         let place = self.0.shared.enter(self.0.slots, self.0.queue)?;
         let plan = plan(request, &self.0.defaults, self.0.prompter.format())?;

@@ -26,6 +26,28 @@ pub(crate) struct Prompt {
     pub(crate) reading: Reading,
 }
 
+/// A prompt's text, its fences, and how its answer is read.
+struct Written {
+    text: String,
+    open: char,
+    close: char,
+    reading: Reading,
+}
+
+/// Whether a text is where a prompt begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    Yes,
+    #[cfg_attr(not(feature = "mtmd"), allow(dead_code, reason = "only images cut a prompt"))]
+    No,
+}
+
+fn too_long(tokens: usize, context: usize) -> Error {
+    Error::new(ErrorKind::ContextTooLong, "the prompt doesn't fit into the model's context")
+        .with_context("prompt_tokens", tokens.to_string())
+        .with_context("context_tokens", context.to_string())
+}
+
 /// Makes prompts of one model.
 pub(crate) struct Prompter {
     model: Arc<LlamaModel>,
@@ -89,6 +111,36 @@ impl Prompter {
     /// `Unsupported` without a template, `InvalidInput` if it refuses the messages, `ContextTooLong` if no room for an
     /// answer is left in `context` tokens.
     pub(crate) fn prompt(&self, request: &ChatRequest, plan: &Plan, context: usize) -> Result<Prompt> {
+        let Written { text, open, close, reading } = self.written(request, plan, context)?;
+        let tokens = self.tokens(&text, open, close, Begins::Yes);
+        if tokens.len() >= context {
+            return Err(too_long(tokens.len(), context));
+        }
+        if tokens.is_empty() {
+            return Err(Error::invalid_input("the prompt is empty"));
+        }
+        Ok(Prompt { tokens, reading })
+    }
+
+    /// The prompt, cut at each `mark`.
+    ///
+    /// # Errors
+    /// As [`Prompter::prompt`]; the caller checks that it is not too long.
+    #[cfg(feature = "mtmd")]
+    pub(crate) fn parts(
+        &self,
+        request: &ChatRequest,
+        plan: &Plan,
+        context: usize,
+        mark: char,
+    ) -> Result<(Vec<Vec<LlamaToken>>, Reading)> {
+        let Written { text, open, close, reading } = self.written(request, plan, context)?;
+        let part = |(n, text)| self.tokens(text, open, close, if n == 0 { Begins::Yes } else { Begins::No });
+        Ok((text.split(mark).enumerate().map(part).collect(), reading))
+    }
+
+    /// The prompt's text, bounded.
+    fn written(&self, request: &ChatRequest, plan: &Plan, context: usize) -> Result<Written> {
         let template = self.template.as_ref().map_err(Clone::clone)?;
         let json = serde_json::to_string(&request.messages)
             .map_err(|e| Error::invalid_input("the messages can't be read").with_source(e))?;
@@ -98,24 +150,12 @@ impl Prompter {
         let fence = |text: &str| self.fenced(text, open, close);
         let mut text = template.render(request, plan.calling != Calling::Off, fence)?;
         let reading = self.reading(request, plan, &mut text);
-        let too_long = |tokens: usize| {
-            Error::new(ErrorKind::ContextTooLong, "the prompt doesn't fit into the model's context")
-                .with_context("prompt_tokens", tokens.to_string())
-                .with_context("context_tokens", context.to_string())
-        };
         // Even if every token were the longest one; spares tokenising what can't fit.
         let least = text.len() / self.longest.max(1);
         if least > context.saturating_mul(4) || i32::try_from(text.len()).is_err() {
-            return Err(too_long(least));
+            return Err(too_long(least, context));
         }
-        let tokens = self.tokens(&text, open, close);
-        if tokens.len() >= context {
-            return Err(too_long(tokens.len()));
-        }
-        if tokens.is_empty() {
-            return Err(Error::invalid_input("the prompt is empty"));
-        }
-        Ok(Prompt { tokens, reading })
+        Ok(Written { text, open, close, reading })
     }
 
     /// How the answer to `prompt` is read. What the answer must begin with is added to the prompt.
@@ -167,10 +207,11 @@ impl Prompter {
         out
     }
 
-    fn tokens(&self, text: &str, open: char, close: char) -> Vec<LlamaToken> {
+    fn tokens(&self, text: &str, open: char, close: char, begins: Begins) -> Vec<LlamaToken> {
         let vocab = self.model.vocab();
         let mut tokens = Vec::new();
         if let Some((bos, mark)) = &self.bos
+            && begins == Begins::Yes
             && (mark.is_empty() || !text.starts_with(mark.as_str()))
         {
             tokens.push(*bos);

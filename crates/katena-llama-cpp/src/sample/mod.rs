@@ -11,6 +11,7 @@ mod schema;
 #[cfg(test)]
 #[path = "mod_tests.rs"]
 mod tests;
+mod weight;
 
 use katena_core::{Error, Result};
 use llama_cpp_2::model::LlamaModel;

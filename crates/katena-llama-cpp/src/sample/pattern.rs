@@ -2,6 +2,8 @@
 
 use katena_core::{Error, Result};
 
+use super::weight::regex_fits;
+
 /// Longest pattern, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
 /// White space of ECMA-262, without Rust's U+0085.
@@ -30,8 +32,9 @@ fn unsupported(what: &'static str) -> Error {
 /// # Errors
 /// `Unsupported` for what the two dialects read differently, `InvalidInput` for a pattern that is cut off or too long.
 pub(super) fn rust_pattern(pattern: &str, purpose: Use) -> Result<String> {
-    if pattern.len() > MAX_BYTES {
-        return Err(Error::invalid_input("a pattern is too long").with_context("most", MAX_BYTES.to_string()));
+    if pattern.len() > MAX_BYTES || !regex_fits(pattern) {
+        return Err(Error::invalid_input("a pattern is too long or repeats too much")
+            .with_context("most", MAX_BYTES.to_string()));
     }
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut chars = pattern.chars().peekable();
@@ -44,11 +47,8 @@ pub(super) fn rust_pattern(pattern: &str, purpose: Use) -> Result<String> {
                 };
                 match next {
                     's' if purpose == Use::Text && !(class && negated) => {
-                        out.push_str(&if class {
-                            PLAIN_SPACE.to_owned()
-                        } else {
-                            format!("[{PLAIN_SPACE}]")
-                        });
+                        let (open, close) = if class { ("", "") } else { ("[", "]") };
+                        out.extend([open, PLAIN_SPACE, close]);
                     }
                     's' if class => out.push_str(SPACE),
                     's' => out.extend(["[", SPACE, "]"]),

@@ -19,6 +19,8 @@ const MAX_DIGITS: usize = 18;
 const MAX_COUNT: u64 = 100_000;
 /// Largest number of items that is counted: each is a rule, and compiling takes the square of their number.
 const MAX_ITEMS: u64 = 1000;
+/// Most properties of an object, and cases of an alternative: compiling them takes some 0.3 s.
+const MAX_WIDE: usize = 1000;
 /// White space between JSON's tokens: bounded, or small models never end.
 const SPACE: &str = r"\x20|\x0A\x20{0,32}|\x0A\x09{1,8}";
 
@@ -60,6 +62,11 @@ fn unkept(keyword: &str) -> Error {
         .with_context("keyword", keyword.to_owned())
 }
 
+fn wide(keyword: &str) -> Error {
+    invalid(keyword, "a keyword of the JSON schema has too many parts")
+        .with_context("most", MAX_WIDE.to_string())
+}
+
 fn invalid(keyword: &str, what: &'static str) -> Error {
     Error::invalid_input(what).with_context("keyword", keyword.to_owned())
 }
@@ -79,7 +86,8 @@ pub(super) fn prepare(schema: &Value) -> Result<Value> {
     size(&schema)?;
     let old = schema["$schema"].as_str().map_or(2020, draft);
     let factors = count_key(&schema, "multipleOf");
-    Walk { draft: old, factors }.schema(&mut schema)?;
+    let close = closable(&schema);
+    Walk { draft: old, factors, close }.schema(&mut schema)?;
     if let Value::Object(object) = &mut schema {
         object.insert(
             "x-guidance".into(),
@@ -138,6 +146,8 @@ struct Walk {
     draft: u32,
     /// How many `multipleOf` there are: llguidance multiplies those that meet, in 32 bits.
     factors: usize,
+    /// Objects that don't speak of other properties get none.
+    close: bool,
 }
 
 impl Walk {
@@ -182,6 +192,9 @@ impl Walk {
             }
         }
         bounds(object);
+        if self.close {
+            close(object);
+        }
         // `false` asks for nothing; llguidance would refuse the keyword.
         object.remove("uniqueItems");
         for key in ONE {
@@ -194,6 +207,7 @@ impl Walk {
         }
         for key in LISTS {
             match object.get_mut(key) {
+                Some(Value::Array(items)) if items.len() > MAX_WIDE => return Err(wide(key)),
                 Some(Value::Array(items)) => self.all(items.iter_mut())?,
                 Some(_) => return Err(invalid(key, "a keyword of the JSON schema must have a list")),
                 None => {}
@@ -201,6 +215,7 @@ impl Walk {
         }
         for key in MAPS {
             match object.get_mut(key) {
+                Some(Value::Object(map)) if map.len() > MAX_WIDE => return Err(wide(key)),
                 Some(Value::Object(map)) => self.all(map.values_mut())?,
                 Some(_) => return Err(invalid(key, "a keyword of the JSON schema must have an object")),
                 None => {}
@@ -256,6 +271,36 @@ impl Walk {
         } else {
             Err(unkept("multipleOf"))
         }
+    }
+}
+
+/// True if objects can be closed: if no schema meets another that speaks of more properties.
+fn closable(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().all(closable),
+        Value::Object(map) => {
+            let has = |keys: &[&str]| keys.iter().any(|key| map.contains_key(*key));
+            !has(&["allOf", "oneOf"])
+                && !(has(&["anyOf", "$ref"])
+                    && has(&["properties", "required", "patternProperties", "additionalProperties"]))
+                && map.values().all(closable)
+        }
+        _ => true,
+    }
+}
+
+/// Gives the object the properties that its schema names, and no others: what is written still fits, and small models come
+/// to an end. `"additionalProperties": true` leaves it open.
+fn close(object: &mut Map<String, Value>) {
+    let Some(Value::Object(properties)) = object.get("properties") else { return };
+    let required = object.get("required").and_then(Value::as_array);
+    let known = required.is_none_or(|names| {
+        names.iter().all(|name| name.as_str().is_some_and(|name| properties.contains_key(name)))
+    });
+    let enough = object.get("minProperties").and_then(Value::as_u64).unwrap_or(0) <= properties.len() as u64;
+    let silent = !object.contains_key("additionalProperties") && !object.contains_key("patternProperties");
+    if silent && known && enough && !properties.is_empty() {
+        object.insert("additionalProperties".into(), false.into());
     }
 }
 

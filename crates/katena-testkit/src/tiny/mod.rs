@@ -5,6 +5,7 @@
 //! | [`TinyLlama`] | a chat model in GGUF: Llama, Qwen 2 or Qwen 3; with labels a reranker |
 //! | [`TinyBert`] | an embedder or a cross-encoder in GGUF |
 //! | [`bert_folder`] | an embedder as sentence-transformers stores it |
+//! | [`TinyClip`] | a projector for images, for [`TinyLlama`] |
 //! | [`TinyLora`] | an adapter for [`TinyLlama`] |
 //! | [`TinyStatic`] | a static embedding model as model2vec stores it |
 //!
@@ -18,11 +19,13 @@ use katena_gguf::Writer;
 use serde_json::json;
 
 mod bert;
+mod clip;
 mod fixed;
 mod llama;
 mod lora;
 
 pub use bert::{BERT_WORDS, TinyBert, TinyPooling, bert_folder, bert_tensors};
+pub use clip::TinyClip;
 pub use fixed::{STATIC_WORDS, TinyNumbers, TinyStatic};
 pub use llama::{RERANK_TEMPLATE, TinyArchitecture, TinyLlama};
 pub use lora::TinyLora;
