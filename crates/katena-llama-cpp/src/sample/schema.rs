@@ -280,10 +280,9 @@ fn closable(value: &Value) -> bool {
         Value::Array(items) => items.iter().all(closable),
         Value::Object(map) => {
             let has = |keys: &[&str]| keys.iter().any(|key| map.contains_key(*key));
-            !has(&["allOf", "oneOf"])
-                && !(has(&["anyOf", "$ref"])
-                    && has(&["properties", "required", "patternProperties", "additionalProperties"]))
-                && map.values().all(closable)
+            let meets = has(&["anyOf", "$ref"])
+                && has(&["properties", "required", "patternProperties", "additionalProperties"]);
+            !meets && !has(&["allOf", "oneOf"]) && map.values().all(closable)
         }
         _ => true,
     }
