@@ -32,6 +32,12 @@ async fn the_chat_model_still_knows_after_it() {
     let done = katena_gguf::quantize(&path, &eight).unwrap();
     assert!(done.rewritten > 0 && done.bytes > std::fs::metadata(&path).unwrap().len());
     let model = LlamaChat::load(&eight, common::options()).unwrap();
-    let answer = model.generate(&ask("What is the capital of France?")).await.unwrap().text();
+    let messages =
+        [Message::system("You are a helpful assistant."), Message::user("What is the capital of France?")];
+    let request = ChatRequest::new(messages).with_temperature(0.0).with_max_tokens(24);
+    let answer = model.generate(&request).await.unwrap().text();
     assert!(answer.contains("Paris"), "{answer}");
+    // Eight bits hold what four did: the same answer as before.
+    let before = common::chat().unwrap().generate(&request).await.unwrap().text();
+    assert_eq!(answer, before);
 }
