@@ -89,7 +89,7 @@ const USUAL_KEPT: u32 = 4096;
 ///   exclude each other, and `$ref` inside the schema. Any other that says what is valid is `Unsupported` with the context
 ///   `keyword`; nothing but annotations is passed over. Properties come in the schema's order; others only where
 ///   `additionalProperties` or `patternProperties` speak of them, or schemas are combined. White space between tokens
-///   is bounded, and numbers have at most 40 digits and 2 of an exponent, so that parsers can read them.
+///   is bounded, and numbers have at most 15 digits and 2 of an exponent, so that parsers can read them.
 /// - `JsonObject`: any object. `Regex`: the whole answer matches. `Grammar`: llguidance's dialect of Lark.
 /// - `ToolChoice::Required` and `Named`: the call's arguments fit the tool's schema. A form and tools that may be called
 ///   exclude each other (`Unsupported`).

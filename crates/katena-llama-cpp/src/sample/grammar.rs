@@ -243,7 +243,7 @@ impl Constraint {
     /// The answer goes on after `prefix`, which is part of the prompt.
     #[must_use]
     pub(crate) fn after(mut self, prefix: &str) -> Self {
-        self.numbers = self.numbers.map(|n| n.after(prefix.as_bytes()).unwrap_or_default());
+        self.numbers = self.numbers.map(|n| n.after(prefix.as_bytes()).0);
         self
     }
 
@@ -251,7 +251,7 @@ impl Constraint {
     fn readable(&self, mut mask: SimpleVob) -> SimpleVob {
         let Some(numbers) = self.numbers.filter(|n| n.inside()) else { return mask };
         let trie = self.tokens.tok_trie();
-        let long: Vec<u32> = mask.iter().filter(|id| numbers.after(trie.token(*id)).is_none()).collect();
+        let long: Vec<u32> = mask.iter().filter(|id| !numbers.after(trie.token(*id)).1).collect();
         if long.len() < mask.num_set() {
             for id in long {
                 mask.disallow_token(id);
@@ -262,7 +262,7 @@ impl Constraint {
 
     /// True if `token` surely may come next.
     pub(super) fn allows(&mut self, token: LlamaToken) -> bool {
-        let long = |n: Numbers| n.after(self.tokens.tok_trie().token(token.0.cast_unsigned())).is_none();
+        let long = |n: Numbers| !n.after(self.tokens.tok_trie().token(token.0.cast_unsigned())).1;
         if self.numbers.is_some_and(long) {
             return false;
         }
@@ -305,7 +305,7 @@ impl Constraint {
         let id = token.0.cast_unsigned();
         self.matcher.consume_token(id).map_err(|_| self.stopped())?;
         let bytes = self.tokens.tok_trie().token(id);
-        self.numbers = self.numbers.map(|n| n.after(bytes).unwrap_or_default());
+        self.numbers = self.numbers.map(|n| n.after(bytes).0);
         let last = bytes.last().copied().unwrap_or_default();
         let closes = matches!(last, b'}' | b']' | b'"' | b'e' | b'l');
         self.ended = self.matcher.is_stopped()

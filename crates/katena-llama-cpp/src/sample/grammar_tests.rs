@@ -315,3 +315,16 @@ fn objects_are_closed_unless_they_say_otherwise() {
     assert!(takes_others(json!({"type": "object", "properties": a, "allOf": [{"properties": {"z": {}}}]})));
     assert!(takes_others(json!({"type": "object"})));
 }
+
+#[test]
+fn long_numbers_are_written_only_where_they_are_asked_for() {
+    let grammars = grammars();
+    for seed in 0..20 {
+        let free = Form::Schema(json!({"type": "integer", "multipleOf": 5}));
+        let (text, whole) = write(&grammars, &free, seed, 100).unwrap();
+        let number: i64 = text.trim_end().parse().unwrap();
+        assert!(whole && number % 5 == 0 && number.abs() < 1 << 53, "{text}");
+        let asked = Form::Schema(json!({"const": 1_234_567_890_123_456_u64}));
+        assert_eq!(write(&grammars, &asked, seed, 100).unwrap().0.trim_end(), "1234567890123456");
+    }
+}

@@ -1,8 +1,9 @@
 //! Numbers of JSON that parsers can read. JSON's grammar allows any count of digits, so that `58E7826` is JSON, but no number
 //! of 64 bits: most parsers refuse it.
 
-/// Most digits of a number, and most of its exponent. With both the largest is below 10¹⁴⁰.
-const DIGITS: u32 = 40;
+/// Most digits of a number, and most of its exponent. 64-bit floats keep 15 digits, so that a multiple of 5 still is one
+/// where a parser makes a float of it. A form that asks for more gets more.
+const DIGITS: u32 = 15;
 const EXPONENT: u32 = 2;
 
 /// Follows JSON byte by byte.
@@ -30,8 +31,9 @@ impl Numbers {
         matches!(self.place, Place::Number | Place::Exponent)
     }
 
-    /// Goes on by `bytes`; `None` if a number becomes too long.
-    pub(super) fn after(mut self, bytes: &[u8]) -> Option<Self> {
+    /// Goes on by `bytes`, and says whether all numbers stay short enough.
+    pub(super) fn after(mut self, bytes: &[u8]) -> (Self, bool) {
+        let mut fits = true;
         for byte in bytes {
             self.place = match (self.place, byte) {
                 (Place::Escape, _) => Place::Text,
@@ -43,7 +45,7 @@ impl Numbers {
                     Place::Number
                 }
                 (Place::Number | Place::Exponent, b'0'..=b'9') => {
-                    self.digits += 1;
+                    self.digits = self.digits.saturating_add(1);
                     self.place
                 }
                 (Place::Number, b'e' | b'E') => {
@@ -56,11 +58,9 @@ impl Numbers {
                 _ => Place::Outside,
             };
             let most = if self.place == Place::Exponent { EXPONENT } else { DIGITS };
-            if self.inside() && self.digits > most {
-                return None;
-            }
+            fits &= !self.inside() || self.digits <= most;
         }
-        Some(self)
+        (self, fits)
     }
 }
 
@@ -70,12 +70,14 @@ mod tests {
 
     fn fits(text: &str) -> bool {
         // Byte by byte as at once.
-        let mut steps = Some(Numbers::default());
+        let (mut steps, mut fits) = (Numbers::default(), true);
         for byte in text.bytes() {
-            steps = steps.and_then(|s| s.after(&[byte]));
+            let (next, good) = steps.after(&[byte]);
+            steps = next;
+            fits &= good;
         }
-        assert_eq!(steps.is_some(), Numbers::default().after(text.as_bytes()).is_some());
-        steps.is_some()
+        assert_eq!(fits, Numbers::default().after(text.as_bytes()).1);
+        fits
     }
 
     #[test]
@@ -86,7 +88,7 @@ mod tests {
             "[1,2e3,\"58E7826\"]",
             "{\"12345e999\":1}",
             "\"\\\"1e999\"",
-            &"9".repeat(40),
+            &"9".repeat(15),
             "true",
         ] {
             assert!(fits(good), "{good}");
@@ -101,7 +103,7 @@ mod tests {
         ] {
             assert!(!fits(bad), "{bad}");
         }
-        let far = format!("{}e99", "9".repeat(40));
+        let far = format!("{}e99", "9".repeat(15));
         assert!(fits(&far) && serde_json::from_str::<f64>(&far).unwrap().is_finite());
     }
 }

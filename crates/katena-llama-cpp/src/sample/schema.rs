@@ -303,8 +303,14 @@ fn close(object: &mut Map<String, Value>) {
     }
 }
 
-/// Formats of whole numbers say what their type can hold (as schemars and OpenAPI write them).
+/// Formats of whole numbers say what their type can hold (as schemars and OpenAPI write them). Others stay where 64-bit
+/// floats tell them apart.
 fn bounds(object: &mut Map<String, Value>) {
+    let integer = Value::from("integer");
+    let kinds = object.get("type");
+    let whole = object.contains_key("multipleOf")
+        || kinds == Some(&integer)
+        || kinds.and_then(Value::as_array).is_some_and(|kinds| kinds.contains(&integer));
     let safe = 9_007_199_254_740_991_i64;
     let (least, most) = match object.get("format").and_then(Value::as_str) {
         Some("int8") => (i64::from(i8::MIN), i64::from(i8::MAX)),
@@ -313,12 +319,17 @@ fn bounds(object: &mut Map<String, Value>) {
         Some("uint16") => (0, i64::from(u16::MAX)),
         Some("int32") => (i64::from(i32::MIN), i64::from(i32::MAX)),
         Some("uint32") => (0, i64::from(u32::MAX)),
-        Some("int" | "int64" | "int128") => (-safe, safe),
         Some("uint" | "uint64" | "uint128") => (0, safe),
+        Some("int" | "int64" | "int128") => (-safe, safe),
+        _ if whole => (-safe, safe),
         _ => return,
     };
-    object.entry("minimum").or_insert_with(|| least.into());
-    object.entry("maximum").or_insert_with(|| most.into());
+    if !object.contains_key("exclusiveMinimum") {
+        object.entry("minimum").or_insert_with(|| least.into());
+    }
+    if !object.contains_key("exclusiveMaximum") {
+        object.entry("maximum").or_insert_with(|| most.into());
+    }
 }
 
 /// Keywords that llguidance keeps only without certain others.
