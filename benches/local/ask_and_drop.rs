@@ -19,7 +19,8 @@ async fn main() -> Result<()> {
         let ask = |text: &str| ChatRequest::new([Message::user(text)]).with_max_tokens(8).with_seed(1);
         let (first, second) = (ask("one two three"), ask("one two four"));
         let (a, b) = futures_util::future::join(chat.generate(&first), chat.generate(&second)).await;
-        (a?, b?);
+        a?;
+        b?;
         let mut stream = chat.stream(&ask("dropped").with_max_tokens(64)).await?;
         drop(stream.next().await);
         drop(stream);

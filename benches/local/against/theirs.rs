@@ -23,11 +23,17 @@ pub(crate) fn tools() -> PathBuf {
 }
 
 /// Runs a tool; the JSON lines that it prints.
-fn lines(tool: &str, arguments: &[String]) -> Result<Vec<Value>> {
+fn lines(tool: &str, model: &Path, flags: &str) -> Result<Vec<Value>> {
     let program = tools().join("llama-tools").join(tool);
-    let output = Command::new(&program).args(arguments).stderr(Stdio::null()).output().map_err(|e| {
-        Error::config("can't run llama.cpp's tool: see benches/local/tools.sh").with_source(e)
-    })?;
+    let output = Command::new(&program)
+        .arg("-m")
+        .arg(model)
+        .args(flags.split(' '))
+        .stderr(Stdio::null())
+        .output()
+        .map_err(|e| {
+            Error::config("can't run llama.cpp's tool: see benches/local/tools.sh").with_source(e)
+        })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let found: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line.trim()).ok()).collect();
     if !output.status.success() || found.is_empty() {
@@ -51,16 +57,8 @@ fn quickest(seconds: impl Iterator<Item = Option<f64>>) -> Result<f64> {
 
 /// `llama-bench`: `prompt` tokens, or `generate` of them after `depth`.
 pub(crate) fn bench(model: &Path, prompt: u32, generate: u32, depth: u32) -> Result<Sample> {
-    let m = model.display().to_string();
-    let (p, n, d, r) = (prompt.to_string(), generate.to_string(), depth.to_string(), RUNS.to_string());
-    let found = lines(
-        "llama-bench",
-        &[
-            "-m", &m, "-t", "1", "-b", "512", "-ub", "512", "-r", &r, "-o", "jsonl", "-p", &p, "-n", &n,
-            "-d", &d,
-        ]
-        .map(str::to_owned),
-    )?;
+    let flags = format!("-t 1 -b 512 -ub 512 -r {RUNS} -o jsonl -p {prompt} -n {generate} -d {depth}");
+    let found = lines("llama-bench", model, &flags)?;
     let samples = found[0]["samples_ns"].as_array().map(Vec::as_slice).unwrap_or_default();
     let seconds = quickest(samples.iter().map(Value::as_f64))? / 1e9;
     Ok(Sample { seconds, tokens: f64::from(prompt + generate) })
@@ -74,36 +72,14 @@ pub(crate) fn batched(
     generate: u32,
     unified: bool,
 ) -> Result<Sample> {
-    let m = model.display().to_string();
-    let (p, n) = (depth.to_string(), generate.to_string());
-    let l = vec![streams.to_string(); RUNS as usize].join(",");
-    let c = (SLOT_CONTEXT * streams).to_string();
-    let mut arguments: Vec<String> = [
-        "-m",
-        &m,
-        "-t",
-        "1",
-        "-c",
-        &c,
-        "-b",
-        "512",
-        "-ub",
-        "512",
-        "--output-format",
-        "jsonl",
-        "-npp",
-        &p,
-        "-ntg",
-        &n,
-        "-npl",
-        &l,
-    ]
-    .map(str::to_owned)
-    .into();
+    let runs = vec![streams.to_string(); RUNS as usize].join(",");
+    let context = SLOT_CONTEXT * streams;
+    let mut flags = format!("-t 1 -b 512 -ub 512 -c {context} -npp {depth} -ntg {generate} -npl {runs}");
+    flags.push_str(" --output-format jsonl");
     if unified {
-        arguments.push("--kv-unified".to_owned());
+        flags.push_str(" --kv-unified");
     }
-    let found = lines("llama-batched-bench", &arguments)?;
+    let found = lines("llama-batched-bench", model, &flags)?;
     let seconds = quickest(found.iter().map(|line| line["t_tg"].as_f64()))?;
     Ok(Sample { seconds, tokens: f64::from(streams * generate) })
 }
