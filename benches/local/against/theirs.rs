@@ -1,4 +1,5 @@
 //! llama.cpp's own tools and server, in processes of their own.
+#![allow(clippy::many_single_char_names, reason = "the flags of the tools")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
