@@ -49,17 +49,14 @@ pub(crate) fn story(n: u32) -> String {
     format!("Write a very long story about {topic}, in many chapters, with every detail. Story number {n}.")
 }
 
-fn options(slots: u32) -> LlamaOptions {
-    LlamaOptions::new()
+fn load(model: &Path, slots: u32) -> Result<LlamaChat> {
+    let options = LlamaOptions::new()
         .with_threads(1)
         .with_batch_tokens(512)
         .with_slots(slots)
         .with_context_tokens(SLOT_CONTEXT)
-        .with_queue(256)
-}
-
-fn load(model: &Path, slots: u32) -> Result<LlamaChat> {
-    LlamaChat::load(model, options(slots))
+        .with_queue(256);
+    LlamaChat::load(model, options)
 }
 
 fn request(prompt: &str, tokens: u32) -> ChatRequest {
@@ -140,11 +137,9 @@ fn filler(chat: &LlamaChat, seed: u64, tokens: usize) -> Result<String> {
     Ok(text)
 }
 
-/// A prompt of about 512 tokens that is new but for the template's beginning. `kept`: the cache keeps what other requests
-/// left there, as by default; it's empty otherwise.
-pub(crate) async fn prompt(model: &Path, kept: bool) -> Result<Value> {
-    let options = options(1);
-    let chat = LlamaChat::load(model, if kept { options } else { options.with_kept_tokens(0) })?;
+/// A prompt of about 512 tokens that is new but for the template's beginning.
+pub(crate) async fn prompt(model: &Path) -> Result<Value> {
+    let chat = load(model, 1)?;
     ask(&chat, request(&filler(&chat, 1, 512)?, 1)).await?;
     let mut asked = Vec::new();
     for run in 0..RUNS {
