@@ -71,7 +71,7 @@ async fn child(arguments: &[String]) -> Result<()> {
     let number = |n: usize| numbers.get(n).and_then(|x| x.parse::<u32>().ok()).unwrap_or(1);
     let found = match case.as_str() {
         "generation" => ours::generation(model, number(0), number(1)).await?,
-        "prompt" => ours::prompt(model).await?,
+        "prompt" => ours::prompt(model, numbers.first().map(|_| number(0))).await?,
         "prefix" => ours::prefix(model, number(0)).await?,
         "constrained" => ours::constrained(model, number(0), number(1)).await?,
         "clients" => ours::clients(model, number(0), number(1)).await?,
@@ -136,9 +136,13 @@ impl Bench<'_> {
             "generation-8" => self.generation(8, 48),
             "generation-16" => self.generation(16, 32),
             "prompt" => {
-                let pairs = self
-                    .pairs(|| sample(&self.child("prompt", &[])?), || theirs::bench(self.model, 512, 0, 0))?;
-                report("prompt of 512 tokens", "llama-bench", &pairs, BESIDE)
+                let theirs = || theirs::bench(self.model, 512, 0, 0);
+                let pairs = self.pairs(|| sample(&self.child("prompt", &[0])?), theirs)?;
+                let good = report("prompt of 512 tokens", "llama-bench", &pairs, BESIDE)?;
+                // For comparison alone: beside the tokens of another request, which the cache keeps.
+                let pairs = self.pairs(|| sample(&self.child("prompt", &[])?), theirs)?;
+                report("the same, 512 others kept", "llama-bench, empty cache", &pairs, f64::INFINITY)?;
+                Ok(good)
             }
             "prefix" => self.prefix(),
             "constrained" => {

@@ -49,14 +49,17 @@ pub(crate) fn story(n: u32) -> String {
     format!("Write a very long story about {topic}, in many chapters, with every detail. Story number {n}.")
 }
 
-fn load(model: &Path, slots: u32) -> Result<LlamaChat> {
-    let options = LlamaOptions::new()
+fn options(slots: u32) -> LlamaOptions {
+    LlamaOptions::new()
         .with_threads(1)
         .with_batch_tokens(512)
         .with_slots(slots)
         .with_context_tokens(SLOT_CONTEXT)
-        .with_queue(256);
-    LlamaChat::load(model, options)
+        .with_queue(256)
+}
+
+fn load(model: &Path, slots: u32) -> Result<LlamaChat> {
+    LlamaChat::load(model, options(slots))
 }
 
 fn request(prompt: &str, tokens: u32) -> ChatRequest {
@@ -137,9 +140,15 @@ fn filler(chat: &LlamaChat, seed: u64, tokens: usize) -> Result<String> {
     Ok(text)
 }
 
-/// A prompt of about 512 tokens that is new but for the template's beginning.
-pub(crate) async fn prompt(model: &Path) -> Result<Value> {
-    let chat = load(model, 1)?;
+/// A prompt of about 512 tokens that is new but for the template's beginning. `kept`: how many tokens of other requests stay
+/// in the cache, `None` for the default.
+pub(crate) async fn prompt(model: &Path, kept: Option<u32>) -> Result<Value> {
+    let usual = options(1);
+    let options = match kept {
+        Some(tokens) => usual.with_kept_tokens(tokens),
+        None => usual,
+    };
+    let chat = LlamaChat::load(model, options)?;
     ask(&chat, request(&filler(&chat, 1, 512)?, 1)).await?;
     let mut asked = Vec::new();
     for run in 0..RUNS {
