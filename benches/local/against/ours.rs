@@ -1,5 +1,6 @@
 //! Our engine, measured in a process of its own: load, warm up, measure, print.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Instant;
 
@@ -220,40 +221,48 @@ pub(crate) async fn constrained(model: &Path, pairs: u32, tokens: u32) -> Result
     Ok(json!({ "pairs": found, "first_seconds": first }))
 }
 
-/// Pairs: the same requests from 8 clients one after another, and from 64 clients at once; on 8 slots.
+/// Pairs: the same 64 requests from 8 clients, each of which asks when it has its answer, and from 64 clients at once; on 8
+/// slots.
 pub(crate) async fn clients(model: &Path, pairs: u32, tokens: u32) -> Result<Value> {
     let chat = load(model, 8)?;
     together(&chat, 0..8, 2).await?;
     let mut found = Vec::new();
     for _ in 0..pairs {
         let before = cpu();
-        let few = try_join_all((0..8).map(|client| {
-            let chat = &chat;
-            async move {
-                let mut answered = 0;
-                for n in 0..8 {
-                    answered += ask(chat, request(&story(client * 8 + n), tokens)).await?.2;
-                }
-                Ok::<_, Error>(answered)
+        let next = Cell::new(0);
+        let few = try_join_all((0..8).map(|_| async {
+            let (mut computed, mut answered) = (0, 0);
+            // Each takes the next of the same 64 requests: both sides ask them in the same order.
+            while next.get() < 64 {
+                let asked = request(&story(next.replace(next.get() + 1)), tokens);
+                let counts = ask(&chat, asked).await?;
+                computed += counts.0 - counts.1;
+                answered += counts.2;
             }
-        }));
-        let few = few.await?.iter().sum::<u64>();
+            Ok::<_, Error>((computed, answered))
+        }))
+        .await?;
         let middle = cpu();
         let started = Instant::now();
         let many = try_join_all((0..64).map(|client| {
             let chat = &chat;
             async move {
-                let (_, _, answered) = ask(chat, request(&story(client), tokens)).await?;
-                Ok::<_, Error>((answered, started.elapsed().as_secs_f64()))
+                let counts = ask(chat, request(&story(client), tokens)).await?;
+                Ok::<_, Error>((counts.0 - counts.1, counts.2, started.elapsed().as_secs_f64()))
             }
         }))
         .await?;
         let after = cpu();
-        let mut times: Vec<f64> = many.iter().map(|m| m.1).collect();
+        let mut times: Vec<f64> = many.iter().map(|m| m.2).collect();
         times.sort_by(f64::total_cmp);
+        let answered = [few.iter().map(|f| f.1).sum::<u64>(), many.iter().map(|m| m.1).sum()];
         found.push(json!({
-            "few": sample(Sample { seconds: middle - before, tokens: few as f64 }, 0),
-            "many": sample(Sample { seconds: after - middle, tokens: many.iter().map(|m| m.0).sum::<u64>() as f64 }, 0),
+            "few": sample(Sample { seconds: middle - before, tokens: answered[0] as f64 }, 0),
+            "many": sample(Sample { seconds: after - middle, tokens: answered[1] as f64 }, 0),
+            "prompt_tokens_computed": [
+                few.iter().map(|f| f.0).sum::<u64>(),
+                many.iter().map(|m| m.0).sum::<u64>(),
+            ],
             "slowest_by_median": times[63] / f64::midpoint(times[31], times[32]),
         }));
     }
