@@ -7,6 +7,7 @@
 #![allow(clippy::cast_possible_wrap, reason = "file formats count in 32 bits; every number is bounded")]
 
 pub mod convert;
+mod embedder;
 mod quantize;
 mod read;
 mod tensor;
@@ -17,6 +18,7 @@ mod wordpiece;
 mod write;
 
 pub use convert::safetensors::{SafeTensors, SafeType};
+pub use embedder::{EmbedText, Overlong, Pooling};
 pub use quantize::{Quantized, quantize};
 pub use read::{Header, Keep, TensorInfo};
 pub use tensor::tensor_numbers;

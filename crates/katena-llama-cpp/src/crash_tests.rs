@@ -33,8 +33,8 @@ use llama_cpp_2::token::LlamaToken;
 use serde_json::{Value, json};
 
 use crate::engine::{Engine, Output as Place, Purpose, Shape, Want, load_model};
-use crate::options::Pooling;
 use crate::{EmbedderOptions, LlamaChat, LlamaEmbedder, LlamaOptions, LlamaReranker, RerankerOptions};
+use katena_gguf::Pooling;
 
 /// Says to this test program that it is the process of a row.
 const ROW: &str = "KATENA_TEST_ROW";

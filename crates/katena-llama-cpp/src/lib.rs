@@ -51,9 +51,10 @@ pub use cpu::check_cpu;
 pub use embed::LlamaEmbedder;
 pub use embed::worker::BatchStats;
 pub use katena_gguf::convert;
+pub use katena_gguf::{Overlong, Pooling};
 pub use memory::MemoryEstimate;
 pub use metadata::ModelMetadata;
-pub use options::{EmbedderOptions, LlamaOptions, Overlong, Pooling, Progress};
+pub use options::{EmbedderOptions, LlamaOptions, Progress};
 pub use rerank::{LlamaReranker, RerankScore, RerankerOptions};
 pub use settings::{
     CachePlace, CacheType, Device, DeviceKind, FlashAttention, Lora, RopeMethod, RopeScaling, SplitMode,

@@ -5,7 +5,7 @@ use std::path::Path;
 use katena_core::Result;
 use katena_gguf::{Header, Keep};
 
-use crate::options::Pooling;
+use katena_gguf::Pooling;
 
 /// What a GGUF file says about its model, read without loading it.
 ///
@@ -91,12 +91,7 @@ impl ModelMetadata {
             vocabulary: header.length("tokenizer.ggml.tokens"),
             license: text("general.license"),
             chat_template: header.text("tokenizer.chat_template").is_some(),
-            pooling: match pooling {
-                Some(1) => Some(Pooling::Mean),
-                Some(2) => Some(Pooling::Cls),
-                Some(3) => Some(Pooling::Last),
-                _ => None,
-            },
+            pooling: Pooling::of(header),
             embedder: !reranker && (matches!(pooling, Some(1..=3)) || causal == Some(false)),
             reranker,
             parts: header.number("split.count").unwrap_or(1).max(1),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use katena_gguf::{Overlong, Pooling};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{CachePlace, CacheType, FlashAttention, Lora, RopeScaling, SplitMode, Weights};
@@ -204,42 +205,6 @@ impl LlamaOptions {
     pub fn with_progress(mut self, progress: impl Fn(f32) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(progress));
         self
-    }
-}
-
-/// What happens to a text with more tokens than the embedder reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Overlong {
-    /// The call fails with `ContextTooLong`, naming the text.
-    #[default]
-    Refuse,
-    /// Its beginning counts, the rest does not.
-    Truncate,
-}
-
-/// How the vectors of a text's tokens become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Pooling {
-    /// Their mean.
-    Mean,
-    /// The first token's.
-    Cls,
-    /// The last token's.
-    Last,
-}
-
-impl Pooling {
-    /// The name in an embedder's identity.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Mean => "mean",
-            Self::Cls => "cls",
-            Self::Last => "last",
-        }
     }
 }
 

@@ -40,6 +40,17 @@ mod shell;
 #[cfg(any(feature = "ollama", feature = "cohere", feature = "mistral", feature = "media"))]
 mod fields;
 
+#[cfg(test)]
+#[cfg(any(
+    feature = "openai",
+    feature = "responses",
+    feature = "anthropic",
+    feature = "ollama",
+    feature = "cohere",
+    feature = "mistral"
+))]
+mod golden;
+
 #[cfg(feature = "anthropic")]
 pub mod anthropic;
 #[cfg(any(feature = "openai", feature = "responses"))]

@@ -5,7 +5,7 @@ use pulp::Arch;
 use super::attention::{Attend, Buffers};
 use super::linear::{Linear, padded, room};
 use super::math::{Norm, gelu_all};
-use super::options::Pooling;
+use katena_gguf::Pooling;
 
 /// One layer (Devlin et al., "BERT", 2018; Vaswani et al., "Attention is all you need", 2017).
 #[derive(Debug)]

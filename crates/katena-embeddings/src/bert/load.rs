@@ -6,12 +6,12 @@ use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use katena_core::{Error, Result};
-use katena_gguf::{Header, MAX_TOKENS_KEY, TensorInfo, tensor_numbers};
+use katena_gguf::{Header, MAX_TOKENS_KEY, Pooling, TensorInfo, tensor_numbers};
 
 use super::forward::{Layer, Network};
 use super::linear::Linear;
 use super::math::Norm;
-use super::options::{BertOptions, Pooling};
+use super::options::BertOptions;
 
 /// Most layers and largest width; real models have 48 and 1024.
 const MAX_LAYERS: u64 = 512;
@@ -63,7 +63,7 @@ impl Shape {
             inner: number("feed_forward_length", 64 * width as u64)?,
             heads,
             epsilon: epsilon.ok_or_else(|| bad("the model file's layer norm is out of range"))? as f32,
-            pooling: pooling(header, options.pooling)?,
+            pooling: Pooling::choose(header, options.pooling)?,
             window: window(header, options.max_tokens)?,
         })
     }
@@ -97,22 +97,6 @@ impl Shape {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// The pooling asked for, or the file's.
-fn pooling(header: &Header, asked: Option<Pooling>) -> Result<Pooling> {
-    if let Some(pooling) = asked {
-        return Ok(pooling);
-    }
-    match header.arch_number("pooling_type") {
-        Some(1) => Ok(Pooling::Mean),
-        Some(2) => Ok(Pooling::Cls),
-        Some(3) => Ok(Pooling::Last),
-        Some(4) => Err(Error::unsupported("the model is a reranker, not an embedder")),
-        _ => Err(Error::unsupported(
-            "the file does not say how its vectors are pooled; name it with `with_pooling`",
-        )),
     }
 }
 

@@ -34,7 +34,8 @@ use encode::Encoder;
 use load::Shape;
 use worker::{Handle, Job};
 
-pub use options::{BertOptions, Overlong, Pooling};
+pub use katena_gguf::{Overlong, Pooling};
+pub use options::BertOptions;
 
 /// A BERT embedding model in this process.
 ///
@@ -111,22 +112,11 @@ impl BertEmbedder {
             return Err(Error::invalid_input("the vocabulary has more words than the model"));
         }
         let encoder = Encoder::new(words, shape.window, options)?;
-        let hash = file_hash(path)?;
-        let (pooling, window) = (shape.pooling().as_str(), shape.window);
-        let identity = format!("{name}@{hash}/{pooling}/{window}{}", encoder.prefix_tag());
-        let info = EmbedderInfo::new(identity, shape.width()).with_max_tokens(encoder.max_tokens());
+        let identity = encoder.text().identity(&name, path, shape.pooling())?;
+        let info = EmbedderInfo::new(identity, shape.width()).with_max_tokens(encoder.text().max_tokens());
         let threads = Handle::start(network, encoder, options.threads, batch, options.queue)?;
         Ok(Self { info: Arc::new(info), threads: Arc::new(threads) })
     }
-}
-
-/// The first 128 bits of the file's BLAKE3 hash.
-fn file_hash(path: &Path) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path)?)?;
-    let mut hex = hasher.finalize().to_hex().to_string();
-    hex.truncate(32);
-    Ok(hex)
 }
 
 #[async_trait]

@@ -2,39 +2,7 @@
 
 use std::fmt;
 
-/// What happens to a text with more tokens than the embedder reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Overlong {
-    /// The call fails with `ContextTooLong`, naming the text.
-    #[default]
-    Refuse,
-    /// Its beginning counts, the rest does not.
-    Truncate,
-}
-
-/// How the vectors of a text's tokens become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Pooling {
-    /// Their mean.
-    Mean,
-    /// The first token's.
-    Cls,
-    /// The last token's.
-    Last,
-}
-
-impl Pooling {
-    /// The name in an embedder's identity.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Mean => "mean",
-            Self::Cls => "cls",
-            Self::Last => "last",
-        }
-    }
-}
+use katena_gguf::{Overlong, Pooling};
 
 /// How a [`BertEmbedder`](super::BertEmbedder) is loaded and run.
 ///

@@ -13,6 +13,7 @@ mod strftime;
 mod template;
 mod text;
 mod thoughts;
+mod thread;
 #[cfg(feature = "mtmd")]
 mod vision;
 mod worker;
@@ -20,33 +21,30 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use katena_core::{
-    ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ErrorKind,
-    ModelInfo, Result, Tokenizer,
+    ChatCapabilities, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ModelInfo, Result, Tokenizer,
 };
 use llama_cpp_2::model::LlamaModel;
 use tokio::sync::mpsc;
 
 use crate::engine::{Engine, Purpose, Shape, Tuning, load_chat_model, model_name};
-use crate::handover::Sender;
 use crate::memory::{self, MemoryEstimate};
 use crate::metadata::ModelMetadata;
 use crate::options::LlamaOptions;
-use crate::sample::{Chooser, Grammars, Vocabulary};
+use crate::sample::Grammars;
 use crate::sched::{Limits, Reuse};
 use crate::tokens::PieceTokenizer;
 use katena_gguf::{Header, Keep};
-use plan::{Calling, Defaults, plan};
+use plan::{Defaults, plan};
 use prompt::Prompter;
 use session::Identity;
 use slot::Job;
 pub use stats::EngineStats;
 use stats::Shared;
 use stream::Events;
+use thread::{ModelThread, chooser, whole};
 #[cfg(feature = "mtmd")]
 pub use vision::LlamaVision;
 use worker::Work;
@@ -139,29 +137,7 @@ struct Inner {
     identity: Identity,
     /// Bytes of the cache for a token, at most; `None` if sessions can't be saved.
     session_bytes: Option<u64>,
-    /// Taken when dropped.
-    jobs: Option<Sender<Work>>,
-    thread: Option<JoinHandle<()>>,
-    /// Held by each answer under way.
-    answers: Arc<()>,
-}
-
-fn ended() -> Error {
-    Error::new(ErrorKind::Unavailable, "the model's thread has ended")
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.jobs = None;
-        let Some(thread) = self.thread.take() else { return };
-        // The model is put away when this returns, one step of the computation later at most: a program that ends now must
-        // not tear C++'s statics down under a thread that still uses them. An answer that is still being read keeps the
-        // thread at work, and may be read by this very thread: then nothing waits.
-        if Arc::strong_count(&self.answers) == 1 && thread.thread().id() != std::thread::current().id() {
-            // A panic of the thread has shown in its answers.
-            drop(thread.join());
-        }
-    }
+    thread: ModelThread<Work>,
 }
 
 impl fmt::Debug for LlamaChat {
@@ -239,9 +215,7 @@ impl LlamaChat {
             shared,
             identity: Identity { path: path.to_owned(), settings: settings(&options)? },
             session_bytes,
-            jobs: Some(handle.jobs),
-            thread: Some(handle.thread),
-            answers: Arc::default(),
+            thread: ModelThread::new(handle.jobs, handle.thread),
         })))
     }
 
@@ -290,21 +264,10 @@ impl LlamaChat {
         let plan = plan(request, &self.0.defaults, self.0.prompter.format())?;
         let prompt = self.0.prompter.prompt(request, &plan, self.0.context_tokens)?;
         let (events, receiver) = mpsc::channel(EVENTS);
-        let vocabulary = Vocabulary::Model(&self.0.model);
-        let chooser = Chooser::new(&plan.sampling, vocabulary, self.0.context_tokens)?;
-        let constraint = match &plan.form {
-            Some(form) => Some(request.context.cancel.guard(self.0.grammars.compile(form)).await?),
-            None => None,
-        };
-        let constraint = constraint.map(|held| match &plan.calling {
-            Calling::Forced(call) => held.after(&call.prefix),
-            Calling::Off | Calling::Free => held,
-        });
-        let chooser = chooser.with_constraint(constraint);
+        let (model, grammars) = (&self.0.model, &self.0.grammars);
+        let chooser = chooser(request, &plan, model, grammars, self.0.context_tokens).await?;
         let job = Job { prompt, plan, chooser, context: request.context.clone(), events, place };
-        let jobs = self.0.jobs.as_ref().ok_or_else(ended)?;
-        jobs.try_send(Work::Answer(Box::new(job))).map_err(|_| ended())?;
-        Ok(Events::new(receiver, jobs.clone(), self.0.answers.clone(), &request.context))
+        self.0.thread.ask(Work::Answer(Box::new(job)), receiver, request)
     }
 }
 
@@ -376,13 +339,7 @@ impl ChatModel for LlamaChat {
     }
 
     async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
-        let mut events = self.start(request).await?;
-        while let Some(event) = events.next().await {
-            if let ChatEvent::Finished(response) = event? {
-                return Ok(*response);
-            }
-        }
-        Err(ended())
+        whole(self.start(request).await?).await
     }
 
     async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {

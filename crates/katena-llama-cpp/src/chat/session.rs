@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use katena_core::{ChatRequest, Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
+use super::LlamaChat;
 use super::plan::plan;
+use super::thread::ended;
 use super::worker::Work;
-use super::{LlamaChat, ended};
 use crate::engine::check_state;
 
 const MAGIC: &[u8; 8] = b"KATSESS1";
@@ -219,7 +220,7 @@ impl LlamaChat {
         if matches!(work, Work::Save { .. }) && self.0.session_bytes.is_none() {
             return Err(unsupported());
         }
-        self.0.jobs.as_ref().ok_or_else(ended)?.try_send(work).map_err(|_| ended())
+        self.0.thread.send(work).map(drop)
     }
 }
 

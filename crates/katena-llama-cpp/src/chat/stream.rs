@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use futures_util::{FutureExt, Stream};
-use katena_core::{Cancelled, ChatEvent, Context, Error, ErrorKind, Result};
+use katena_core::{Cancelled, ChatEvent, Context, Error, Result};
 use tokio::sync::mpsc;
 
+use super::thread::ended;
 use crate::handover::Sender;
 
 /// Events as they come; dropping it tells the model's thread to stop.
@@ -56,8 +57,7 @@ impl<W> Stream for Events<W> {
             Some(_) => {}
             None => {
                 self.end();
-                let ended = Error::new(ErrorKind::Unavailable, "the model's thread has ended");
-                return Poll::Ready(Some(Err(ended)));
+                return Poll::Ready(Some(Err(ended())));
             }
         }
         Poll::Ready(event)

@@ -13,9 +13,9 @@ use katena_core::{EmbedRequest, EmbedResponse, Embedder, EmbedderInfo, Error, Re
 
 use crate::engine::{MAX_BATCH, Purpose, Shape, load_model, model_name};
 use crate::memory;
-use crate::options::{EmbedderOptions, Pooling};
+use crate::options::EmbedderOptions;
 use encode::Encoder;
-use katena_gguf::{Header, Keep, MAX_TOKENS_KEY};
+use katena_gguf::{Header, Keep, MAX_TOKENS_KEY, Pooling};
 use worker::{BatchStats, Handle};
 
 /// Most texts that are computed together.
@@ -69,7 +69,7 @@ impl LlamaEmbedder {
         let path = path.as_ref();
         let header = Header::read(path, Keep::Vocabulary)?;
         let named = |e: Error| e.with_context("file", path.display().to_string());
-        let pooling = pooling(&header, options.pooling).map_err(named)?;
+        let pooling = Pooling::choose(&header, options.pooling).map_err(named)?;
         let window = window(&header, options.max_tokens).map_err(named)?;
         let batch = options.batch_tokens.max(window);
         if options.batch_tokens < 32 || batch > MAX_BATCH {
@@ -82,7 +82,6 @@ impl LlamaEmbedder {
         let estimate = memory::estimate(&header, u64::from(batch), u64::from(batch));
         memory::check(estimate, options.memory_limit, u64::from(batch)).map_err(named)?;
 
-        let hash = file_hash(path)?;
         let name = header.text("general.name").map_or_else(|| model_name(path), str::to_owned);
         let model = Arc::new(load_model(path, &header, options.gpu_layers, options.progress.clone())?);
         let encoder = Arc::new(Encoder::new(&header, &model, &name, window, &options)?);
@@ -90,8 +89,8 @@ impl LlamaEmbedder {
             .ok()
             .filter(|n| *n > 0)
             .ok_or_else(|| named(Error::invalid_input("the model has no width")))?;
-        let identity = format!("{name}@{hash}/{}/{window}{}", pooling.as_str(), encoder.prefix_tag());
-        let info = EmbedderInfo::new(identity, dimensions).with_max_tokens(encoder.max_tokens());
+        let identity = encoder.text().identity(&name, path, pooling)?;
+        let info = EmbedderInfo::new(identity, dimensions).with_max_tokens(encoder.text().max_tokens());
         let shape = Shape {
             context_tokens: batch,
             sequences: BATCH_TEXTS,
@@ -107,22 +106,6 @@ impl LlamaEmbedder {
     /// What was done so far, and what waits.
     pub fn stats(&self) -> BatchStats {
         self.thread.stats()
-    }
-}
-
-/// The pooling asked for, or the file's.
-fn pooling(header: &Header, asked: Option<Pooling>) -> Result<Pooling> {
-    if let Some(pooling) = asked {
-        return Ok(pooling);
-    }
-    match header.arch_number("pooling_type") {
-        Some(1) => Ok(Pooling::Mean),
-        Some(2) => Ok(Pooling::Cls),
-        Some(3) => Ok(Pooling::Last),
-        Some(4) => Err(Error::unsupported("the model is a reranker, not an embedder")),
-        _ => Err(Error::unsupported(
-            "the file does not say how its vectors are pooled; name it with `with_pooling`",
-        )),
     }
 }
 
@@ -148,15 +131,6 @@ fn window(header: &Header, asked: Option<u32>) -> Result<u32> {
             .with_context("max_tokens", chosen.to_string())
             .with_context("most", most.to_string())
     })
-}
-
-/// The first 128 bits of the file's BLAKE3 hash.
-fn file_hash(path: &Path) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path)?)?;
-    let mut hex = hasher.finalize().to_hex().to_string();
-    hex.truncate(32);
-    Ok(hex)
 }
 
 #[async_trait]

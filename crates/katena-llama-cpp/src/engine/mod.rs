@@ -35,7 +35,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use crate::backend::backend;
 use crate::lora::Adapter;
-use crate::options::Pooling;
+use katena_gguf::Pooling;
 
 pub(crate) use model::{load_chat_model, load_model, model_name};
 pub(crate) use state::check_state;

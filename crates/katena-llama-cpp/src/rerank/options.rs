@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::options::{EmbedderOptions, Overlong, Progress};
+use katena_gguf::Overlong;
+
+use crate::options::{EmbedderOptions, Progress};
 
 /// What a score is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

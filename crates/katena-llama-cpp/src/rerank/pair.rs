@@ -14,7 +14,7 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 
 use crate::embed::encode::Words;
-use crate::options::Overlong;
+use katena_gguf::Overlong;
 
 /// Where the file keeps the template.
 const TEMPLATE_KEY: &str = "tokenizer.chat_template.rerank";

@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use katena_core::{ErrorKind, Media, Message, Part, Reasoning, Role, ToolCall, ToolResult};
 
 use super::*;
@@ -31,14 +29,9 @@ fn ask() -> ChatRequest {
     ChatRequest::new([Message::user("Hi")])
 }
 
-/// Compares with a file of our own making; `KATENA_BLESS=1` writes it anew.
+/// `KATENA_BLESS=1` writes the file anew.
 fn golden(name: &str, value: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/anthropic").join(name);
-    let pretty = serde_json::to_string_pretty(value).unwrap() + "\n";
-    if std::env::var_os("KATENA_BLESS").is_some() {
-        std::fs::write(&path, &pretty).unwrap();
-    }
-    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), pretty, "{}", path.display());
+    crate::golden::holds(&format!("tests/golden/anthropic/{name}"), value);
 }
 
 fn weather() -> ToolSpec {

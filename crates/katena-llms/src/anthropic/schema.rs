@@ -2,8 +2,10 @@
 //!
 //! Source: the vendor's page "Structured outputs", section "JSON Schema limitations".
 
+use std::collections::BTreeMap;
+
 use katena_core::{Error, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Formats of strings that the vendor keeps.
 const FORMATS: [&str; 10] =
@@ -21,7 +23,8 @@ pub(super) fn adapt(schema: &Value) -> Result<Value> {
     let Value::Object(schema) = schema else {
         return Err(Error::unsupported("the vendor's schemas have no value of any type"));
     };
-    let (mut out, mut rules) = (Map::new(), Map::new());
+    // The rules are told in the order of their names, whatever order `serde_json` keeps.
+    let (mut out, mut rules) = (Map::new(), BTreeMap::new());
     for (key, value) in schema {
         match key.as_str() {
             key if NOTES.contains(&key) => {}
@@ -51,7 +54,7 @@ pub(super) fn adapt(schema: &Value) -> Result<Value> {
             }
             "additionalProperties" => {}
             _ => {
-                rules.insert(key.clone(), value.clone());
+                rules.insert(key, value);
             }
         }
     }
@@ -75,7 +78,7 @@ pub(super) fn adapt(schema: &Value) -> Result<Value> {
     }
     if !rules.is_empty() {
         let said = out.get("description").and_then(Value::as_str).map(|d| format!("{d}\n"));
-        let text = format!("{}Must keep to: {}", said.unwrap_or_default(), Value::Object(rules));
+        let text = format!("{}Must keep to: {}", said.unwrap_or_default(), json!(rules));
         out.insert("description".to_owned(), Value::from(text));
     }
     Ok(Value::Object(out))
@@ -106,7 +109,6 @@ fn close(schema: &Map<String, Value>, out: &mut Map<String, Value>) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn closes_objects_and_tells_the_rules() {

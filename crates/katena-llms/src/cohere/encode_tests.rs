@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use katena_core::{ErrorKind, Media, ToolCall};
 
 use super::*;
@@ -14,15 +12,9 @@ fn kind(request: &ChatRequest) -> Option<ErrorKind> {
     encode(request).err().map(|e| e.kind())
 }
 
-/// Compares with a file of our own making; `KATENA_BLESS=1` writes it anew.
+/// `KATENA_BLESS=1` writes the file anew.
 fn golden(name: &str, value: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cohere/golden").join(name);
-    let pretty = serde_json::to_string_pretty(value).unwrap() + "\n";
-    if std::env::var_os("KATENA_BLESS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &pretty).unwrap();
-    }
-    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), pretty, "{}", path.display());
+    crate::golden::holds(&format!("src/cohere/golden/{name}"), value);
 }
 
 fn weather() -> ToolSpec {

@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use katena_core::{CachePoint, ChatCapabilities, Effort, ErrorKind, PromptCache, Reasoning, ToolCall};
 use serde_json::json;
 
@@ -19,15 +17,9 @@ fn kind(request: &ChatRequest, dialect: Dialect) -> Option<ErrorKind> {
     encode(request, dialect, Reply::Whole).err().map(|e| e.kind())
 }
 
-/// Compares with a file of our own making; `KATENA_BLESS=1` writes it anew.
+/// `KATENA_BLESS=1` writes the file anew.
 fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    let value: Value = serde_json::from_str(text).unwrap();
-    let pretty = serde_json::to_string_pretty(&value).unwrap() + "\n";
-    if std::env::var_os("KATENA_BLESS").is_some() {
-        std::fs::write(&path, &pretty).unwrap();
-    }
-    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), pretty, "{}", path.display());
+    crate::golden::holds(&format!("tests/golden/{name}"), &serde_json::from_str(text).unwrap());
 }
 
 fn weather() -> ToolSpec {

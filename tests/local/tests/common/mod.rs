@@ -37,8 +37,12 @@ pub(crate) fn chat() -> Option<LlamaChat> {
     )
 }
 
+pub(crate) fn embed_path() -> Option<PathBuf> {
+    model("KATENA_TEST_EMBED_MODEL", "all-minilm-l6-v2-f16.gguf")
+}
+
 pub(crate) fn embedder() -> Option<LlamaEmbedder> {
-    let path = model("KATENA_TEST_EMBED_MODEL", "all-minilm-l6-v2-f16.gguf")?;
+    let path = embed_path()?;
     Some(LlamaEmbedder::load(path, EmbedderOptions::new().with_threads(1)).expect("it loads"))
 }
 

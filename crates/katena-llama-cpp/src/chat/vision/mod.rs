@@ -8,30 +8,27 @@ mod worker;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use katena_core::{
-    ChatCapabilities, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ModelInfo, Part,
-    Result, Role,
+    ChatCapabilities, ChatModel, ChatRequest, ChatResponse, ChatStream, Error, ModelInfo, Part, Result, Role,
 };
 use katena_gguf::{Header, Keep};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use tokio::sync::mpsc;
 
-use super::plan::{Calling, Defaults, plan};
+use super::plan::{Defaults, plan};
 use super::prompt::{Prompt, Prompter};
 use super::slot::Job;
 use super::stats::Shared;
 use super::stream::Events;
-use super::{EVENTS, context_tokens, ended};
+use super::thread::{ModelThread, chooser, whole};
+use super::{EVENTS, context_tokens};
 use crate::engine::{Purpose, Shape, Tuning, load_chat_model, model_name};
-use crate::handover::Sender;
 use crate::memory;
 use crate::options::LlamaOptions;
-use crate::sample::{Chooser, Grammars, Vocabulary};
+use crate::sample::Grammars;
 use image::Picture;
 use worker::{Eyes, Gpu, Look, Piece};
 
@@ -73,23 +70,7 @@ struct Inner {
     image_tokens: usize,
     queue: usize,
     shared: Arc<Shared>,
-    /// Taken when dropped.
-    jobs: Option<Sender<Box<Look>>>,
-    thread: Option<JoinHandle<()>>,
-    /// Held by each answer under way.
-    answers: Arc<()>,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.jobs = None;
-        let Some(thread) = self.thread.take() else { return };
-        // As with a chat model for text: wait for the thread unless an answer is still being read.
-        if Arc::strong_count(&self.answers) == 1 && thread.thread().id() != std::thread::current().id() {
-            // A panic of the thread has shown in its answers.
-            drop(thread.join());
-        }
-    }
+    thread: ModelThread<Box<Look>>,
 }
 
 impl fmt::Debug for LlamaVision {
@@ -175,9 +156,7 @@ impl LlamaVision {
             image_tokens: head.tokens,
             queue: options.queue.max(1),
             shared: Arc::default(),
-            jobs: Some(handle.jobs),
-            thread: Some(handle.thread),
-            answers: Arc::default(),
+            thread: ModelThread::new(handle.jobs, handle.thread),
         })))
     }
 
@@ -211,22 +190,11 @@ impl LlamaVision {
             }
             pieces.extend(pictures.next().map(Piece::Image));
         }
-        let chooser = Chooser::new(&plan.sampling, Vocabulary::Model(&inner.model), inner.context_tokens)?;
-        let constraint = match &plan.form {
-            Some(form) => Some(request.context.cancel.guard(inner.grammars.compile(form)).await?),
-            None => None,
-        };
-        let constraint = constraint.map(|held| match &plan.calling {
-            Calling::Forced(call) => held.after(&call.prefix),
-            Calling::Off | Calling::Free => held,
-        });
+        let chooser = chooser(request, &plan, &inner.model, &inner.grammars, inner.context_tokens).await?;
         let (events, receiver) = mpsc::channel(EVENTS);
         let prompt = Prompt { tokens: vec![LlamaToken::new(0); tokens], reading };
-        let chooser = chooser.with_constraint(constraint);
         let job = Job { prompt, plan, chooser, context: request.context.clone(), events, place };
-        let jobs = inner.jobs.as_ref().ok_or_else(ended)?;
-        jobs.try_send(Box::new(Look { job, pieces })).map_err(|_| ended())?;
-        Ok(Events::new(receiver, jobs.clone(), inner.answers.clone(), &request.context))
+        inner.thread.ask(Box::new(Look { job, pieces }), receiver, request)
     }
 }
 
@@ -271,13 +239,7 @@ impl ChatModel for LlamaVision {
     }
 
     async fn generate(&self, request: &ChatRequest) -> Result<ChatResponse> {
-        let mut events = self.start(request).await?;
-        while let Some(event) = events.next().await {
-            if let ChatEvent::Finished(response) = event? {
-                return Ok(*response);
-            }
-        }
-        Err(ended())
+        whole(self.start(request).await?).await
     }
 
     async fn stream(&self, request: &ChatRequest) -> Result<ChatStream> {
