@@ -1,10 +1,12 @@
-//! The local engine beside llama.cpp's own tools and server: the same model file, one thread, pairs of runs one after the
-//! other, CPU time. `tools.sh` builds the tools first.
+//! The local engine beside llama.cpp's own tools and server: the same model file, one thread, CPU time. Both programs of a pair
+//! run at the same time on one core: the system gives it to them in turn, every few milliseconds, so that what neighbours do to
+//! the machine's speed is done to both. `tools.sh` builds the tools first.
 //!
 //!     against-llama-cpp MODEL.gguf [--pairs N] [CASE…]
 //!
-//! Cases: generation-1, generation-8, generation-16, prompt, prefix, constrained, clients, server. Each line has the ratio of CPU
-//! time for a token (ours ÷ theirs, geometric mean), its 95 % interval, and the bound that its upper end is judged by. Each sample is the quickest of three runs in one process, on both sides.
+//! Cases: generation-1, generation-8, generation-16, prompt, prefix, constrained, clients, server; only by name, for comparison:
+//! split-8, split-16, prompt-kept. Each line has the ratio of CPU time for a token (ours ÷ theirs, geometric mean), its 95 %
+//! interval, and the bound that its upper end is judged by. A sample is three runs in one process, on both sides.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
 
@@ -14,14 +16,18 @@ mod theirs;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use katena_core::{Error, Result};
 use serde_json::Value;
 
 use ratio::{Sample, interval};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use theirs::Cells;
 
 const CASES: [&str; 8] =
     ["generation-1", "generation-8", "generation-16", "prompt", "prefix", "constrained", "clients", "server"];
+const COMPARISONS: [&str; 3] = ["split-8", "split-16", "prompt-kept"];
 /// At least 0.97 of their speed.
 const BESIDE: f64 = 1.0 / 0.97;
 
@@ -46,7 +52,7 @@ fn run() -> Result<bool> {
         pairs = arguments.get(at + 1).and_then(|n| n.parse().ok()).unwrap_or(0);
         arguments.drain(at..(at + 2).min(arguments.len()));
     }
-    if arguments.is_empty() || pairs < 3 || arguments[1..].iter().any(|a| !CASES.contains(&a.as_str())) {
+    if arguments.is_empty() || pairs < 3 || arguments[1..].iter().any(|a| !known(a)) {
         return Err(Error::config(
             "usage: against-llama-cpp MODEL.gguf [--pairs N] [CASE…], at least three pairs",
         ));
@@ -54,6 +60,7 @@ fn run() -> Result<bool> {
     let model = PathBuf::from(arguments.remove(0));
     let cases: Vec<&str> =
         if arguments.is_empty() { CASES.to_vec() } else { arguments.iter().map(String::as_str).collect() };
+    stay_on_one_core()?;
     println!("| case | beside | pairs | CPU time, ours ÷ theirs | 95 % interval | bound | |");
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     let mut good = true;
@@ -61,6 +68,18 @@ fn run() -> Result<bool> {
         good &= Bench { model: &model, pairs }.case(case)?;
     }
     Ok(good)
+}
+
+fn known(case: &str) -> bool {
+    CASES.contains(&case) || COMPARISONS.contains(&case)
+}
+
+/// Keeps this process and those that it starts on one core, the last that it may use.
+fn stay_on_one_core() -> Result<()> {
+    let allowed = sched_getaffinity(None).map_err(std::io::Error::from)?;
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::MAX_CPU).rev().find(|n| allowed.is_set(*n)).unwrap_or(0));
+    Ok(sched_setaffinity(None, &one).map_err(std::io::Error::from)?)
 }
 
 /// In the child: measures and prints one line of JSON.
@@ -73,7 +92,7 @@ async fn child(arguments: &[String]) -> Result<()> {
         "generation" => ours::generation(model, number(0), number(1)).await?,
         "prompt" => ours::prompt(model, numbers.first().map(|_| number(0))).await?,
         "prefix" => ours::prefix(model, number(0)).await?,
-        "constrained" => ours::constrained(model, number(0), number(1)).await?,
+        "constrained" => ours::constrained(model, number(0), number(1) == 1).await?,
         "clients" => ours::clients(model, number(0), number(1)).await?,
         _ => return Err(Error::config("there is no such case")),
     };
@@ -111,20 +130,19 @@ impl Bench<'_> {
             .map_err(|_| Error::unexpected("the child failed").with_context("case", case.to_owned()))
     }
 
-    /// Runs pairs, the first of each pair in turn ours and theirs.
+    /// Runs pairs, both programs of a pair at once.
     fn pairs(
         &self,
-        mut ours: impl FnMut() -> Result<Sample>,
-        mut theirs: impl FnMut() -> Result<Sample>,
+        ours: impl Fn() -> Result<Sample> + Sync,
+        theirs: impl Fn() -> Result<Sample>,
     ) -> Result<Vec<(Sample, Sample)>> {
         (0..self.pairs)
-            .map(|n| {
-                Ok(if n % 2 == 0 {
-                    let first = ours()?;
-                    (first, theirs()?)
-                } else {
-                    let first = theirs()?;
-                    (ours()?, first)
+            .map(|_| {
+                std::thread::scope(|scope| {
+                    let ours = scope.spawn(&ours);
+                    let theirs = theirs();
+                    let ours = ours.join().map_err(|_| Error::unexpected("a run panicked"))?;
+                    Ok((ours?, theirs?))
                 })
             })
             .collect()
@@ -135,31 +153,28 @@ impl Bench<'_> {
             "generation-1" => self.generation(1, 96),
             "generation-8" => self.generation(8, 48),
             "generation-16" => self.generation(16, 32),
-            "prompt" => {
-                let theirs = || theirs::bench(self.model, 512, 0, 0);
-                let pairs = self.pairs(|| sample(&self.child("prompt", &[0])?), theirs)?;
-                let good = report("prompt of 512 tokens", "llama-bench", &pairs, BESIDE)?;
-                // For comparison alone: beside the tokens of another request, which the cache keeps.
-                let pairs = self.pairs(|| sample(&self.child("prompt", &[])?), theirs)?;
-                report("the same, 512 others kept", "llama-bench, empty cache", &pairs, f64::INFINITY)?;
-                Ok(good)
-            }
+            "split-8" => self.streams(8, 48, Cells::Split),
+            "split-16" => self.streams(16, 32, Cells::Split),
+            "prompt" => self.prompt(&[0], "prompt of 512 tokens", BESIDE),
+            "prompt-kept" => self.prompt(&[], "prompt of 512 tokens, 512 others kept", f64::INFINITY),
             "prefix" => self.prefix(),
             "constrained" => {
-                let found = self.child("constrained", &[self.pairs, 96])?;
-                let pairs: Result<Vec<_>> =
-                    list(&found["pairs"])?.iter().map(|p| Ok((sample(&p[1])?, sample(&p[0])?))).collect();
-                eprintln!("first use of the schema: {:.3} CPU seconds", number(&found, "first_seconds")?);
-                report("JSON Schema, a token", "free text", &pairs?, 1.1)
+                let held = |held| sample(&self.child("constrained", &[96, held])?);
+                report("JSON Schema, a token", "free text", &self.pairs(|| held(1), || held(0))?, 1.1)
             }
             "clients" => {
-                let found = self.child("clients", &[self.pairs, 16])?;
-                let found = list(&found)?;
-                let pairs: Result<Vec<_>> =
-                    found.iter().map(|p| Ok((sample(&p["many"])?, sample(&p["few"])?))).collect();
-                let enough = report("64 clients on 8 slots", "8 clients", &pairs?, 1.0 / 0.9)?;
-                let slow: Result<Vec<f64>> = found.iter().map(|p| number(p, "slowest_by_median")).collect();
-                Ok(line("slowest of 64 clients", "their median (wall time)", &slow?, 3.0)? && enough)
+                let slow = Mutex::new(Vec::new());
+                let many = || {
+                    let found = self.child("clients", &[64, 16])?;
+                    slow.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(number(&found, "slowest_by_median")?);
+                    sample(&found)
+                };
+                let pairs = self.pairs(many, || sample(&self.child("clients", &[8, 16])?))?;
+                let enough = report("64 clients on 8 slots", "8 clients", &pairs, 1.0 / 0.9)?;
+                let slow = slow.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Ok(line("slowest of 64 clients", "their median (wall time)", &slow, 3.0)? && enough)
             }
             _ => {
                 let server = theirs::Server::start(self.model, 16)?;
@@ -171,21 +186,38 @@ impl Bench<'_> {
         }
     }
 
+    fn prompt(&self, kept: &[u32], name: &str, bound: f64) -> Result<bool> {
+        let ours = || sample(&self.child("prompt", kept)?);
+        let pairs = self.pairs(ours, || theirs::bench(self.model, 512, 0, 0))?;
+        report(name, "llama-bench, empty cache", &pairs, bound)
+    }
+
+    /// Theirs continues after as many tokens as our prompts have.
+    fn depth(&self, streams: u32) -> Result<u32> {
+        Ok(number(&self.child("generation", &[streams, 4])?, "prompt")? as u32)
+    }
+
     fn generation(&self, streams: u32, tokens: u32) -> Result<bool> {
-        // Theirs continues after as many tokens as our prompts have.
-        let depth = number(&self.child("generation", &[streams, 4])?, "prompt")? as u32;
-        let ours = || sample(&self.child("generation", &[streams, tokens])?);
-        if streams == 1 {
-            let pairs = self.pairs(ours, || theirs::bench(self.model, 0, tokens, depth))?;
-            return report("generation, 1 stream", "llama-bench", &pairs, BESIDE);
+        if streams > 1 {
+            return self.streams(streams, tokens, Cells::Unified);
         }
-        let name = format!("generation, {streams} streams");
-        let pairs = self.pairs(ours, || theirs::batched(self.model, streams, depth, tokens, true))?;
-        let good = report(&name, "llama-batched-bench, unified cache", &pairs, BESIDE)?;
-        // For comparison alone: its other cache, which can't share prefixes.
-        let pairs = self.pairs(ours, || theirs::batched(self.model, streams, depth, tokens, false))?;
-        report(&name, "llama-batched-bench, split cache", &pairs, f64::INFINITY)?;
-        Ok(good)
+        let depth = self.depth(1)?;
+        let ours = || sample(&self.child("generation", &[1, tokens])?);
+        let pairs = self.pairs(ours, || theirs::bench(self.model, 0, tokens, depth))?;
+        report("generation, 1 stream", "llama-bench", &pairs, BESIDE)
+    }
+
+    /// With their split cache, which can't share prefixes, for comparison alone.
+    fn streams(&self, streams: u32, tokens: u32, cells: Cells) -> Result<bool> {
+        let depth = self.depth(streams)?;
+        let ours = || sample(&self.child("generation", &[streams, tokens])?);
+        let pairs = self.pairs(ours, || theirs::batched(self.model, streams, depth, tokens, cells))?;
+        let (cache, bound) = match cells {
+            Cells::Unified => ("unified", BESIDE),
+            Cells::Split => ("split", f64::INFINITY),
+        };
+        let beside = format!("llama-batched-bench, {cache} cache");
+        report(&format!("generation, {streams} streams"), &beside, &pairs, bound)
     }
 
     fn prefix(&self) -> Result<bool> {

@@ -16,7 +16,7 @@ use crate::ratio::Sample;
 /// Tokens of context for each stream.
 pub(crate) const SLOT_CONTEXT: u32 = 768;
 
-/// How often each region is run for one sample, of which the quickest counts; theirs too.
+/// How often each region is run for one sample; theirs too.
 pub(crate) const RUNS: u32 = 3;
 
 const TOPICS: [&str; 16] = [
@@ -96,27 +96,24 @@ fn sample(taken: Sample, prompt: u64) -> Value {
     json!({ "seconds": taken.seconds, "tokens": taken.tokens, "prompt": prompt })
 }
 
-/// Runs a region [`RUNS`] times; the quickest, since all that other programs do makes it slower.
-async fn quickest<F>(mut region: impl FnMut(u32) -> F) -> Result<Sample>
+/// Runs a region [`RUNS`] times: what all of them took together.
+async fn measure<F>(mut region: impl FnMut(u32) -> F) -> Result<Sample>
 where
     F: Future<Output = Result<f64>>,
 {
-    let mut best: Option<Sample> = None;
+    let (before, mut tokens) = (cpu(), 0.0);
     for run in 0..RUNS {
-        let before = cpu();
-        let tokens = region(run).await?;
-        let now = Sample { seconds: cpu() - before, tokens };
-        best = Some(best.filter(|b| b.each() <= now.each()).unwrap_or(now));
+        tokens += region(run).await?;
     }
-    best.ok_or_else(|| Error::unexpected("nothing was run"))
+    Ok(Sample { seconds: cpu() - before, tokens })
 }
 
 /// `streams` answers side by side, their prompts asked once before, so that only generation is measured.
 pub(crate) async fn generation(model: &Path, streams: u32, tokens: u32) -> Result<Value> {
     let chat = load(model, streams)?;
     let (prompt, _, _) = together(&chat, 0..streams, 2).await?;
-    let best = quickest(async |_| Ok(together(&chat, 0..streams, tokens).await?.2 as f64)).await?;
-    Ok(sample(best, prompt / u64::from(streams)))
+    let taken = measure(async |_| Ok(together(&chat, 0..streams, tokens).await?.2 as f64)).await?;
+    Ok(sample(taken, prompt / u64::from(streams)))
 }
 
 /// A text of about `tokens` tokens that begins like no other.
@@ -155,11 +152,11 @@ pub(crate) async fn prompt(model: &Path, kept: Option<u32>) -> Result<Value> {
     for run in 0..RUNS {
         asked.push(request(&filler(&chat, u64::from(run) + 2, 512)?, 1));
     }
-    let best = quickest(async |run| {
+    let taken = measure(async |run| {
         let (prompt, cached, _) = ask(&chat, asked[run as usize].clone()).await?;
         Ok((prompt - cached) as f64)
     });
-    Ok(sample(best.await?, 512))
+    Ok(sample(taken.await?, 512))
 }
 
 /// Pairs of questions under the same 512 new tokens: CPU and wall seconds to the first token of the first and the second.
@@ -184,8 +181,8 @@ pub(crate) async fn prefix(model: &Path, pairs: u32) -> Result<Value> {
     Ok(json!(found))
 }
 
-/// Pairs of an answer in free text and one under a schema, each `tokens` long.
-pub(crate) async fn constrained(model: &Path, pairs: u32, tokens: u32) -> Result<Value> {
+/// An answer of `tokens` tokens, free or under a schema.
+pub(crate) async fn constrained(model: &Path, tokens: u32, held: bool) -> Result<Value> {
     let chat = load(model, 1)?;
     let schema = json!({
         "type": "object",
@@ -201,70 +198,43 @@ pub(crate) async fn constrained(model: &Path, pairs: u32, tokens: u32) -> Result
         } } },
         "required": ["people"], "additionalProperties": false
     });
-    let free = || request("Write a list of many people with name, age, city and membership.", tokens);
-    let bound = || {
-        free().with_response_format(ResponseFormat::JsonSchema {
+    let asked = |tokens| {
+        let free = request("Write a list of many people with name, age, city and membership.", tokens);
+        if !held {
+            return free;
+        }
+        free.with_response_format(ResponseFormat::JsonSchema {
             name: "people".to_owned(),
             schema: schema.clone(),
         })
     };
-    ask(&chat, free().with_max_tokens(2)).await?;
-    let before = cpu();
-    ask(&chat, bound().with_max_tokens(2)).await?;
-    let first = cpu() - before;
-    let mut found = Vec::new();
-    for _ in 0..pairs {
-        let plain = quickest(async |_| Ok(ask(&chat, free()).await?.2 as f64)).await?;
-        let fitted = quickest(async |_| Ok(ask(&chat, bound()).await?.2 as f64)).await?;
-        found.push([sample(plain, 0), sample(fitted, 0)]);
-    }
-    Ok(json!({ "pairs": found, "first_seconds": first }))
+    // The schema's first use compiles it.
+    ask(&chat, asked(2)).await?;
+    let taken = measure(async |_| Ok(ask(&chat, asked(tokens)).await?.2 as f64)).await?;
+    Ok(sample(taken, 0))
 }
 
-/// Pairs: the same 64 requests from 8 clients, each of which asks when it has its answer, and from 64 clients at once; on 8
-/// slots.
-pub(crate) async fn clients(model: &Path, pairs: u32, tokens: u32) -> Result<Value> {
+/// The same 64 requests from `clients` clients, each of which asks the next when it has its answer; on 8 slots. Also the wall
+/// time of the slowest answer by that of the median.
+pub(crate) async fn clients(model: &Path, clients: u32, tokens: u32) -> Result<Value> {
     let chat = load(model, 8)?;
     together(&chat, 0..8, 2).await?;
-    let mut found = Vec::new();
-    for _ in 0..pairs {
-        let before = cpu();
-        let next = Cell::new(0);
-        let few = try_join_all((0..8).map(|_| async {
-            let (mut computed, mut answered) = (0, 0);
-            // Each takes the next of the same 64 requests: both sides ask them in the same order.
-            while next.get() < 64 {
-                let asked = request(&story(next.replace(next.get() + 1)), tokens);
-                let counts = ask(&chat, asked).await?;
-                computed += counts.0 - counts.1;
-                answered += counts.2;
-            }
-            Ok::<_, Error>((computed, answered))
-        }))
-        .await?;
-        let middle = cpu();
-        let started = Instant::now();
-        let many = try_join_all((0..64).map(|client| {
-            let chat = &chat;
-            async move {
-                let counts = ask(chat, request(&story(client), tokens)).await?;
-                Ok::<_, Error>((counts.0 - counts.1, counts.2, started.elapsed().as_secs_f64()))
-            }
-        }))
-        .await?;
-        let after = cpu();
-        let mut times: Vec<f64> = many.iter().map(|m| m.2).collect();
-        times.sort_by(f64::total_cmp);
-        let answered = [few.iter().map(|f| f.1).sum::<u64>(), many.iter().map(|m| m.1).sum()];
-        found.push(json!({
-            "few": sample(Sample { seconds: middle - before, tokens: answered[0] as f64 }, 0),
-            "many": sample(Sample { seconds: after - middle, tokens: answered[1] as f64 }, 0),
-            "prompt_tokens_computed": [
-                few.iter().map(|f| f.0).sum::<u64>(),
-                many.iter().map(|m| m.0).sum::<u64>(),
-            ],
-            "slowest_by_median": times[63] / f64::midpoint(times[31], times[32]),
-        }));
-    }
-    Ok(json!(found))
+    let (before, started, next) = (cpu(), Instant::now(), Cell::new(0));
+    let answers = try_join_all((0..clients).map(|_| async {
+        let mut answers = Vec::new();
+        while next.get() < 64 {
+            let asked = request(&story(next.replace(next.get() + 1)), tokens);
+            let counts = ask(&chat, asked).await?;
+            answers.push((counts.2, started.elapsed().as_secs_f64()));
+        }
+        Ok::<_, Error>(answers)
+    }))
+    .await?;
+    let seconds = cpu() - before;
+    let answers = answers.concat();
+    let mut times: Vec<f64> = answers.iter().map(|a| a.1).collect();
+    times.sort_by(f64::total_cmp);
+    let mut found = sample(Sample { seconds, tokens: answers.iter().map(|a| a.0 as f64).sum() }, 0);
+    found["slowest_by_median"] = json!(times[63] / f64::midpoint(times[31], times[32]));
+    Ok(found)
 }

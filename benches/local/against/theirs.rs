@@ -49,11 +49,11 @@ fn number(value: &Value, key: &str) -> Result<f64> {
     })
 }
 
-/// The quickest of the runs, as for ours.
-fn quickest(seconds: impl Iterator<Item = Option<f64>>) -> Result<f64> {
+/// The sum of the runs, as for ours.
+fn sum(seconds: impl Iterator<Item = Option<f64>>) -> Result<f64> {
     let found = seconds.collect::<Option<Vec<f64>>>().filter(|all| all.len() == RUNS as usize);
     let all = found.ok_or_else(|| Error::unexpected("llama.cpp's tool printed other runs than asked for"))?;
-    Ok(all.into_iter().fold(f64::INFINITY, f64::min))
+    Ok(all.into_iter().sum())
 }
 
 /// `llama-bench`: `prompt` tokens, or `generate` of them after `depth`.
@@ -61,28 +61,31 @@ pub(crate) fn bench(model: &Path, prompt: u32, generate: u32, depth: u32) -> Res
     let flags = format!("-t 1 -b 512 -ub 512 -r {RUNS} -o jsonl -p {prompt} -n {generate} -d {depth}");
     let found = lines("llama-bench", model, &flags)?;
     let samples = found[0]["samples_ns"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let seconds = quickest(samples.iter().map(Value::as_f64))? / 1e9;
-    Ok(Sample { seconds, tokens: f64::from(prompt + generate) })
+    let seconds = sum(samples.iter().map(Value::as_f64))? / 1e9;
+    Ok(Sample { seconds, tokens: f64::from(RUNS * (prompt + generate)) })
+}
+
+/// How `llama-batched-bench` lays out its cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cells {
+    /// One for all streams, as ours.
+    Unified,
+    /// One for each.
+    Split,
 }
 
 /// `llama-batched-bench`: `streams` side by side, each `generate` tokens after `depth`; the generation's part.
-pub(crate) fn batched(
-    model: &Path,
-    streams: u32,
-    depth: u32,
-    generate: u32,
-    unified: bool,
-) -> Result<Sample> {
+pub(crate) fn batched(model: &Path, streams: u32, depth: u32, generate: u32, cells: Cells) -> Result<Sample> {
     let runs = vec![streams.to_string(); RUNS as usize].join(",");
     let context = SLOT_CONTEXT * streams;
     let mut flags = format!("-t 1 -b 512 -ub 512 -c {context} -npp {depth} -ntg {generate} -npl {runs}");
     flags.push_str(" --output-format jsonl");
-    if unified {
+    if cells == Cells::Unified {
         flags.push_str(" --kv-unified");
     }
     let found = lines("llama-batched-bench", model, &flags)?;
-    let seconds = quickest(found.iter().map(|line| line["t_tg"].as_f64()))?;
-    Ok(Sample { seconds, tokens: f64::from(streams * generate) })
+    let seconds = sum(found.iter().map(|line| line["t_tg"].as_f64()))?;
+    Ok(Sample { seconds, tokens: f64::from(RUNS * streams * generate) })
 }
 
 /// llama.cpp's HTTP server, the prebuilt one of the Python package `xllamacpp`.
@@ -157,14 +160,14 @@ impl Server {
         number(&json["usage"], "completion_tokens")
     }
 
-    /// `clients` ask at the same time; the quickest of the runs.
+    /// `clients` ask at the same time, as often as ours do.
     pub(crate) fn load(&self, clients: u32, tokens: u32) -> Result<Sample> {
-        let mut best = self.once(clients, tokens)?;
-        for _ in 1..RUNS {
+        let mut all = Sample { seconds: 0.0, tokens: 0.0 };
+        for _ in 0..RUNS {
             let now = self.once(clients, tokens)?;
-            best = if now.each() < best.each() { now } else { best };
+            all = Sample { seconds: all.seconds + now.seconds, tokens: all.tokens + now.tokens };
         }
-        Ok(best)
+        Ok(all)
     }
 
     fn once(&self, clients: u32, tokens: u32) -> Result<Sample> {

@@ -1,5 +1,7 @@
 //! Finds calls in text that arrives in pieces.
 
+#[cfg(test)]
+mod random_tests;
 mod tagged;
 mod tail;
 #[cfg(test)]
