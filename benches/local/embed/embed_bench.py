@@ -1,6 +1,7 @@
-"""CPU time of BertEmbedder beside sentence-transformers on torch, one thread each, runs in turn, same texts.
+"""CPU time of BertEmbedder beside sentence-transformers on torch, one thread each, same texts. Both sides of a pair run at the
+same time on one core: the system gives it to them in turn, so that what neighbours do to the machine's speed is done to both.
 
-    python corpus.py EVALS > corpus.jsonl
+    python corpus.py EVALS [LANGUAGE...] > corpus.jsonl
     cargo build --release -p katena-embeddings --features bert --example embed_corpus
     python embed_bench.py EMBED_CORPUS MODEL.gguf MODEL_FOLDER corpus.jsonl [PAIRS] [EVERY]
 
@@ -30,6 +31,7 @@ temp = tempfile.mkdtemp()
 part, vectors = os.path.join(temp, "part.jsonl"), os.path.join(temp, "vectors.f32")
 open(part, "w").writelines(lines)
 
+os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 model = SentenceTransformer(folder, device="cpu")
 child = subprocess.Popen([binary, gguf, part, "1", vectors], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 assert child.stdout.readline().strip() == "ready"
@@ -46,29 +48,27 @@ def theirs():
     return cpu() - before, found
 
 
-def ours():
-    def cpu():
-        fields = open(f"/proc/{child.pid}/stat").read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def child_cpu():
+    fields = open(f"/proc/{child.pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    before = cpu()
+
+def both():
+    before = child_cpu()
     child.stdin.write("\n")
     child.stdin.flush()
+    spent, found = theirs()
     said = child.stdout.readline().strip()
-    return cpu() - before, said
+    return spent, found, child_cpu() - before, said
 
 
-(_, a), (_, said) = theirs(), ours()
+_, a, _, said = both()
 print(said, flush=True)
 b = np.fromfile(vectors, "<f4").reshape(a.shape)
 print(f"least cosine {np.min(np.sum(a.astype('f8') * b, axis=1)):.7f}", flush=True)
 logs = []
 for n in range(pairs):
-    # Each side goes first in turn.
-    if n % 2:
-        (x, _), (y, _) = theirs(), ours()
-    else:
-        (y, _), (x, _) = ours(), theirs()
+    x, _, y, _ = both()
     logs.append(math.log(x / y))
     print(f"pair {n + 1}: sentence-transformers {x:.2f} s, ours {y:.2f} s, ratio {x / y:.3f}", flush=True)
 child.stdin.close()
