@@ -7,8 +7,8 @@ mod common;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::{FutureExt, StreamExt};
 use katena_core::{ChatModel, ChatRequest, ChatResponse, Context, ErrorKind, Message};
 use katena_llama_cpp::{CacheType, EngineStats, FlashAttention, LlamaChat, LlamaOptions};
 use katena_testkit::tiny::TinyLlama;
@@ -187,11 +187,17 @@ async fn a_full_queue_refuses_at_once_with_a_time_to_try_again() {
     let tiny = Tiny::new();
     let model = tiny.load(|o| o.with_slots(1).with_queue(2));
     let long = ask("", "Go on", 400);
-    let mut running: Vec<_> = Vec::new();
-    for _ in 0..3 {
-        running.push(model.stream(&long).await.unwrap());
-    }
-    let error = model.generate(&long).now_or_never().unwrap().unwrap_err();
+    let mut running = Vec::new();
+    // Three have room; on a busy machine the first may have stopped for its reader by now, and counts no more.
+    let error = loop {
+        match model.stream(&long).await {
+            Ok(stream) => running.push(stream),
+            Err(error) => break error,
+        }
+        assert!(running.len() < 1000, "never full");
+    };
+    let taken = running.len() as u64;
+    assert!(taken >= 3, "{taken}");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.is_temporary() && error.retry_after().is_some());
     assert_eq!(model.stats().refused, 1);
@@ -200,7 +206,7 @@ async fn a_full_queue_refuses_at_once_with_a_time_to_try_again() {
     until(&model, "a free place", |s| s.cancels == 1).await;
     let last = model.stream(&long).await.unwrap();
     drop((running, last));
-    until(&model, "free places", |s| s.cancels == 4).await;
+    until(&model, "free places", |s| s.cancels == taken + 1).await;
     model.generate(&ask("", "Hi", 3)).await.unwrap();
 }
 
