@@ -101,7 +101,9 @@ async fn one_callers_trouble_is_its_own() {
     };
     let (a, b, c, d) =
         tokio::join!(embedder.embed(&fine), embedder.embed(&long), embedder.embed(&stopped), cancel);
-    assert_eq!(a.unwrap().vectors, d.unwrap().vectors);
+    // What is computed together decides how sums are rounded.
+    let (a, d) = (a.unwrap().vectors, d.unwrap().vectors);
+    assert!(a.len() == 2 && a.iter().zip(&d).all(|(a, d)| cosine(a, d) > 0.9999));
     let error = b.unwrap_err();
     assert_eq!((error.kind(), error.context("text")), (ErrorKind::ContextTooLong, Some("1")));
     assert_eq!(c.unwrap_err().kind(), ErrorKind::Cancelled);
