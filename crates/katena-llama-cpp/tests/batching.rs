@@ -95,7 +95,7 @@ fn part_at_ties(plain: &[ChatResponse], others: &[ChatResponse]) -> usize {
         };
         let other = a[at].top.iter().find(|(token, _)| *token == b[at].token);
         let gap = other.map(|(_, logprob)| a[at].logprob - logprob);
-        assert!(gap.is_some_and(|gap| gap < 0.05), "answer {n} parts at token {at}: {gap:?}");
+        assert!(gap.is_some_and(|gap| gap < 0.01), "answer {n} parts at token {at}: {gap:?}");
         differ += 1;
     }
     differ
@@ -113,7 +113,7 @@ async fn answers_are_the_same_with_and_without_reuse() {
         let reused = answers(&model, &requests, at_once).await;
         let differ = part_at_ties(&plain, &reused);
         println!("{slots} slots: {differ} of 240 part at a tie");
-        assert!(differ <= 24, "{slots} slots: {differ}");
+        assert!(differ <= 6, "{slots} slots: {differ}");
         let cached: u64 = reused.iter().filter_map(|r| r.usage.cached_tokens).sum();
         let all: u64 = reused.iter().filter_map(|r| r.usage.input_tokens).sum();
         assert!(cached * 2 > all, "most of each prompt was there: {cached} of {all}");
