@@ -15,6 +15,7 @@ const HELP: &str = "\
 /help          this
 /clear         forget the conversation
 /system TEXT   what the model is told first; clears the conversation
+/temperature N how free the answers are: 0 gives the likeliest words, 1 is lively
 /undo          forget the last question and its answer
 /history       the conversation so far
 /save FILE     write the conversation as JSON
@@ -26,6 +27,8 @@ const HELP: &str = "\
 struct Chat {
     model: LlamaChat,
     system: String,
+    /// `None`: what the model's file recommends.
+    temperature: Option<f32>,
     /// Questions and answers.
     history: Vec<Message>,
 }
@@ -33,7 +36,10 @@ struct Chat {
 impl Chat {
     fn request(&self) -> ChatRequest {
         let system = (!self.system.is_empty()).then(|| Message::system(&self.system));
-        ChatRequest::new(system.into_iter().chain(self.history.iter().cloned())).with_max_tokens(512)
+        let messages = system.into_iter().chain(self.history.iter().cloned());
+        let mut request = ChatRequest::new(messages).with_max_tokens(512);
+        request.temperature = self.temperature;
+        request
     }
 
     /// The oldest turns go when the context is full.
@@ -56,7 +62,14 @@ impl Chat {
             return Err(e);
         }
         let mut answer = String::new();
-        let told = self.stream(&mut answer).await;
+        let told = tokio::select! {
+            told = self.stream(&mut answer) => told,
+            stopped = tokio::signal::ctrl_c() => {
+                stopped?;
+                print!(" …(stopped)");
+                Ok(())
+            }
+        };
         println!();
         match told {
             Ok(()) => self.history.push(Message::assistant(answer)),
@@ -70,26 +83,14 @@ impl Chat {
 
     async fn stream(&self, answer: &mut String) -> Result<()> {
         let mut events = self.model.stream(&self.request()).await?;
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                stopped = tokio::signal::ctrl_c() => {
-                    stopped?;
-                    print!(" …(stopped)");
-                    return Ok(());
-                }
-            };
-            match event {
-                None => return Ok(()),
-                Some(Ok(ChatEvent::Delta { text, .. })) => {
-                    print!("{text}");
-                    std::io::stdout().flush()?;
-                    answer.push_str(&text);
-                }
-                Some(Ok(_)) => {}
-                Some(Err(e)) => return Err(e),
+        while let Some(event) = events.next().await {
+            if let ChatEvent::Delta { text, .. } = event? {
+                print!("{text}");
+                std::io::stdout().flush()?;
+                answer.push_str(&text);
             }
         }
+        Ok(())
     }
 
     /// True if the program shall end.
@@ -103,6 +104,10 @@ impl Chat {
                 rest.clone_into(&mut self.system);
                 self.history.clear();
             }
+            "/temperature" => match rest.parse() {
+                Ok(temperature) => self.temperature = Some(temperature),
+                Err(_) => println!("a number is missing: /temperature 0.7"),
+            },
             "/undo" => self.history.truncate(self.history.len().saturating_sub(2)),
             "/history" => {
                 for message in &self.history {
@@ -156,7 +161,8 @@ async fn main() -> Result<()> {
     };
     let model = LlamaChat::load(path, LlamaOptions::new())?;
     println!("{} is ready; /help lists the commands, Ctrl-C stops an answer", model.info().model);
-    let mut chat = Chat { model, system: "You are a helpful assistant.".into(), history: Vec::new() };
+    let system = "You are a helpful assistant.".into();
+    let mut chat = Chat { model, system, temperature: None, history: Vec::new() };
     let mut lines = lines();
     loop {
         print!("> ");

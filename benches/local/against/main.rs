@@ -5,8 +5,9 @@
 //!     against-llama-cpp MODEL.gguf [--pairs N] [CASE…]
 //!
 //! Cases: generation-1, generation-8, generation-16, prompt, prefix, constrained, clients, server; only by name, for comparison:
-//! split-8, split-16, prompt-kept. Each line has the ratio of CPU time for a token (ours ÷ theirs, geometric mean), its 95 %
-//! interval, and the bound that its upper end is judged by. A sample is three runs in one process, on both sides.
+//! unified-8, unified-16, prompt-template. Each line has the ratio of CPU time for a token (ours ÷ theirs, geometric mean), its 95 %
+//! interval, and the bound that its upper end is judged by. A sample is three runs in one process on both sides, or one long run of
+//! several streams: what the machine does changes from second to second, so both programs must do the same at the same time.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
 
@@ -14,20 +15,22 @@ mod ours;
 mod ratio;
 mod theirs;
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use katena_core::{Error, Result};
 use serde_json::Value;
 
+use ours::RUNS;
 use ratio::{Sample, interval};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use theirs::Cells;
 
 const CASES: [&str; 8] =
     ["generation-1", "generation-8", "generation-16", "prompt", "prefix", "constrained", "clients", "server"];
-const COMPARISONS: [&str; 3] = ["split-8", "split-16", "prompt-kept"];
+const COMPARISONS: [&str; 3] = ["unified-8", "unified-16", "prompt-template"];
 /// At least 0.97 of their speed.
 const BESIDE: f64 = 1.0 / 0.97;
 
@@ -89,8 +92,8 @@ async fn child(arguments: &[String]) -> Result<()> {
     let model = Path::new(model);
     let number = |n: usize| numbers.get(n).and_then(|x| x.parse::<u32>().ok()).unwrap_or(1);
     let found = match case.as_str() {
-        "generation" => ours::generation(model, number(0), number(1)).await?,
-        "prompt" => ours::prompt(model, numbers.first().map(|_| number(0))).await?,
+        "generation" => ours::generation(model, number(0), number(1), number(2)).await?,
+        "prompt" => ours::prompt(model, number(0) == 1).await?,
         "prefix" => ours::prefix(model, number(0)).await?,
         "constrained" => ours::constrained(model, number(0), number(1) == 1).await?,
         "clients" => ours::clients(model, number(0), number(1)).await?,
@@ -109,8 +112,25 @@ fn number(value: &Value, key: &str) -> Result<f64> {
     value[key].as_f64().ok_or_else(|| Error::unexpected("the child's numbers are incomplete"))
 }
 
-fn sample(value: &Value) -> Result<Sample> {
-    Ok(Sample { seconds: number(value, "seconds")?, tokens: number(value, "tokens")? })
+fn sample(found: Found) -> Result<(Sample, Running)> {
+    let Found { value, running } = found;
+    Ok((Sample { seconds: number(&value, "seconds")?, tokens: number(&value, "tokens")? }, running))
+}
+
+/// What a child printed, and the child, which may go on.
+struct Found {
+    value: Value,
+    running: Running,
+}
+
+/// A child; killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn list(value: &Value) -> Result<&[Value]> {
@@ -118,22 +138,29 @@ fn list(value: &Value) -> Result<&[Value]> {
 }
 
 impl Bench<'_> {
-    fn child(&self, case: &str, numbers: &[u32]) -> Result<Value> {
-        let output = Command::new(std::env::current_exe()?)
+    fn child(&self, case: &str, numbers: &[u32]) -> Result<Found> {
+        let mut child = Command::new(std::env::current_exe()?)
             .arg("--child")
             .arg(self.model)
             .arg(case)
             .args(numbers.iter().map(u32::to_string))
-            .stderr(Stdio::inherit())
-            .output()?;
-        serde_json::from_slice(&output.stdout)
-            .map_err(|_| Error::unexpected("the child failed").with_context("case", case.to_owned()))
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take();
+        let running = Running(child);
+        let mut line = String::new();
+        if let Some(out) = out {
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        let value = serde_json::from_str(&line)
+            .map_err(|_| Error::unexpected("the child failed").with_context("case", case.to_owned()))?;
+        Ok(Found { value, running })
     }
 
-    /// Runs pairs, both programs of a pair at once.
+    /// Runs pairs, both programs of a pair at once. Ours goes on until theirs has ended, where it does not end by itself.
     fn pairs(
         &self,
-        ours: impl Fn() -> Result<Sample> + Sync,
+        ours: impl Fn() -> Result<(Sample, Running)> + Sync,
         theirs: impl Fn() -> Result<Sample>,
     ) -> Result<Vec<(Sample, Sample)>> {
         (0..self.pairs)
@@ -142,7 +169,7 @@ impl Bench<'_> {
                     let ours = scope.spawn(&ours);
                     let theirs = theirs();
                     let ours = ours.join().map_err(|_| Error::unexpected("a run panicked"))?;
-                    Ok((ours?, theirs?))
+                    Ok((ours?.0, theirs?))
                 })
             })
             .collect()
@@ -151,16 +178,17 @@ impl Bench<'_> {
     fn case(&self, case: &str) -> Result<bool> {
         match case {
             "generation-1" => self.generation(1, 96),
-            "generation-8" => self.generation(8, 48),
-            "generation-16" => self.generation(16, 32),
-            "split-8" => self.streams(8, 48, Cells::Split),
-            "split-16" => self.streams(16, 32, Cells::Split),
-            "prompt" => self.prompt(&[0], "prompt of 512 tokens", BESIDE),
-            "prompt-kept" => self.prompt(&[], "prompt of 512 tokens, 512 others kept", f64::INFINITY),
+            "generation-8" => self.generation(8, 384),
+            "generation-16" => self.generation(16, 256),
+            "unified-8" => self.streams(8, 384, Cells::Unified),
+            "unified-16" => self.streams(16, 256, Cells::Unified),
+            "prompt" => self.prompt(0, "prompt of 512 tokens", BESIDE),
+            "prompt-template" => self.prompt(1, "prompt of 512 tokens, its first 24 kept", f64::INFINITY),
             "prefix" => self.prefix(),
             "constrained" => {
-                let held = |held| sample(&self.child("constrained", &[96, held])?);
-                report("JSON Schema, a token", "free text", &self.pairs(|| held(1), || held(0))?, 1.1)
+                let held = |held| sample(self.child("constrained", &[96, held])?);
+                let pairs = self.pairs(|| held(1), || Ok(held(0)?.0))?;
+                report("JSON Schema, a token", "free text", &pairs, 1.1)
             }
             "clients" => {
                 let slow = Mutex::new(Vec::new());
@@ -168,10 +196,10 @@ impl Bench<'_> {
                     let found = self.child("clients", &[64, 16])?;
                     slow.lock()
                         .unwrap_or_else(PoisonError::into_inner)
-                        .push(number(&found, "slowest_by_median")?);
-                    sample(&found)
+                        .push(number(&found.value, "slowest_by_median")?);
+                    sample(found)
                 };
-                let pairs = self.pairs(many, || sample(&self.child("clients", &[8, 16])?))?;
+                let pairs = self.pairs(many, || Ok(sample(self.child("clients", &[8, 16])?)?.0))?;
                 let enough = report("64 clients on 8 slots", "8 clients", &pairs, 1.0 / 0.9)?;
                 let slow = slow.into_inner().unwrap_or_else(PoisonError::into_inner);
                 Ok(line("slowest of 64 clients", "their median (wall time)", &slow, 3.0)? && enough)
@@ -179,50 +207,49 @@ impl Bench<'_> {
             _ => {
                 let server = theirs::Server::start(self.model, 16)?;
                 server.load(16, 2)?;
-                let pairs =
-                    self.pairs(|| sample(&self.child("generation", &[16, 48])?), || server.load(16, 48))?;
+                let pairs = self
+                    .pairs(|| sample(self.child("generation", &[16, 48, RUNS])?), || server.load(16, 48))?;
                 report("16 clients", "llama-server", &pairs, 1.0)
             }
         }
     }
 
-    fn prompt(&self, kept: &[u32], name: &str, bound: f64) -> Result<bool> {
-        let ours = || sample(&self.child("prompt", kept)?);
+    fn prompt(&self, template: u32, name: &str, bound: f64) -> Result<bool> {
+        let ours = || sample(self.child("prompt", &[template])?);
         let pairs = self.pairs(ours, || theirs::bench(self.model, 512, 0, 0))?;
         report(name, "llama-bench, empty cache", &pairs, bound)
     }
 
     /// Theirs continues after as many tokens as our prompts have.
     fn depth(&self, streams: u32) -> Result<u32> {
-        Ok(number(&self.child("generation", &[streams, 4])?, "prompt")? as u32)
+        Ok(number(&self.child("generation", &[streams, 4])?.value, "prompt")? as u32)
     }
 
     fn generation(&self, streams: u32, tokens: u32) -> Result<bool> {
         if streams > 1 {
-            return self.streams(streams, tokens, Cells::Unified);
+            return self.streams(streams, tokens, Cells::Split);
         }
         let depth = self.depth(1)?;
-        let ours = || sample(&self.child("generation", &[1, tokens])?);
+        let ours = || sample(self.child("generation", &[1, tokens, RUNS])?);
         let pairs = self.pairs(ours, || theirs::bench(self.model, 0, tokens, depth))?;
         report("generation, 1 stream", "llama-bench", &pairs, BESIDE)
     }
 
-    /// With their split cache, which can't share prefixes, for comparison alone.
     fn streams(&self, streams: u32, tokens: u32, cells: Cells) -> Result<bool> {
         let depth = self.depth(streams)?;
-        let ours = || sample(&self.child("generation", &[streams, tokens])?);
+        let ours = || sample(self.child("generation", &[streams, tokens])?);
         let pairs = self.pairs(ours, || theirs::batched(self.model, streams, depth, tokens, cells))?;
         let (cache, bound) = match cells {
-            Cells::Unified => ("unified", BESIDE),
-            Cells::Split => ("split", f64::INFINITY),
+            Cells::Unified => (", unified cache", f64::INFINITY),
+            Cells::Split => ("", BESIDE),
         };
-        let beside = format!("llama-batched-bench, {cache} cache");
+        let beside = format!("llama-batched-bench{cache}");
         report(&format!("generation, {streams} streams"), &beside, &pairs, bound)
     }
 
     fn prefix(&self) -> Result<bool> {
         let found = self.child("prefix", &[self.pairs])?;
-        let found = list(&found)?;
+        let found = list(&found.value)?;
         let ratios = |key: &str| -> Result<Vec<f64>> {
             found.iter().map(|p| Ok(number(&p[1], key)? / number(&p[0], key)?)).collect()
         };

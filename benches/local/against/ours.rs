@@ -96,28 +96,38 @@ fn sample(taken: Sample, prompt: u64) -> Value {
     json!({ "seconds": taken.seconds, "tokens": taken.tokens, "prompt": prompt })
 }
 
-/// Runs a region [`RUNS`] times: what all of them took together.
-async fn measure<F>(mut region: impl FnMut(u32) -> F) -> Result<Sample>
+/// Runs a region `runs` times: what all of them took together.
+async fn measure<F>(runs: u32, mut region: impl FnMut(u32) -> F) -> Result<Sample>
 where
     F: Future<Output = Result<f64>>,
 {
     let (before, mut tokens) = (cpu(), 0.0);
-    for run in 0..RUNS {
+    for run in 0..runs {
         tokens += region(run).await?;
     }
     Ok(Sample { seconds: cpu() - before, tokens })
 }
 
 /// `streams` answers side by side, their prompts asked once before, so that only generation is measured.
-pub(crate) async fn generation(model: &Path, streams: u32, tokens: u32) -> Result<Value> {
+///
+/// It prints what it found and goes on until it is killed, so that the other program never has the core to itself.
+pub(crate) async fn generation(model: &Path, streams: u32, tokens: u32, runs: u32) -> Result<Value> {
     let chat = load(model, streams)?;
     let (prompt, _, _) = together(&chat, 0..streams, 2).await?;
-    let taken = measure(async |_| Ok(together(&chat, 0..streams, tokens).await?.2 as f64)).await?;
-    Ok(sample(taken, prompt / u64::from(streams)))
+    let taken = measure(runs, async |_| Ok(together(&chat, 0..streams, tokens).await?.2 as f64)).await?;
+    println!("{}", sample(taken, prompt / u64::from(streams)));
+    loop {
+        together(&chat, 0..streams, tokens).await?;
+    }
 }
 
-/// A text of about `tokens` tokens that begins like no other.
-fn filler(chat: &LlamaChat, seed: u64, tokens: usize) -> Result<String> {
+/// A prompt of about `tokens` tokens, made of a text that begins like no other.
+fn filler<const N: usize>(
+    chat: &LlamaChat,
+    seed: u64,
+    tokens: usize,
+    prompt: impl Fn(String) -> [Message; N],
+) -> Result<ChatRequest> {
     let words = ["river", "stone", "window", "green", "seven", "market", "cloud", "paper", "north", "silver"];
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut text = format!("{seed}:");
@@ -130,29 +140,29 @@ fn filler(chat: &LlamaChat, seed: u64, tokens: usize) -> Result<String> {
             text.push(' ');
             text.push_str(words[(state >> 33) as usize % words.len()]);
         }
-        asked = chat.prompt_tokens(&request(&text, 1))?;
-        if asked + 8 >= tokens {
+        asked = chat.prompt_tokens(&ChatRequest::new(prompt(text.clone())))?;
+        if asked + 4 >= tokens {
             break;
         }
     }
-    Ok(text)
+    Ok(ChatRequest::new(prompt(text)).with_temperature(0.0).with_max_tokens(1))
 }
 
-/// A prompt of about 512 tokens that is new but for the template's beginning. `kept`: how many tokens of other requests stay
-/// in the cache, `None` for the default.
-pub(crate) async fn prompt(model: &Path, kept: Option<u32>) -> Result<Value> {
-    let usual = options(1);
-    let options = match kept {
-        Some(tokens) => usual.with_kept_tokens(tokens),
-        None => usual,
-    };
-    let chat = LlamaChat::load(model, options)?;
-    ask(&chat, request(&filler(&chat, 1, 512)?, 1)).await?;
+/// A prompt of about 512 tokens after others of that length, with the usual settings. New from its first line on, or but for
+/// what the chat template begins with; tokens that were there are not counted.
+pub(crate) async fn prompt(model: &Path, template: bool) -> Result<Value> {
+    let chat = load(model, 1)?;
     let mut asked = Vec::new();
-    for run in 0..RUNS {
-        asked.push(request(&filler(&chat, u64::from(run) + 2, 512)?, 1));
+    for run in 0..=RUNS {
+        let seed = u64::from(run) + 1;
+        asked.push(if template {
+            filler(&chat, seed, 512, |text| [Message::user(text)])?
+        } else {
+            filler(&chat, seed, 512, |text| [Message::system(text), Message::user("Go on.")])?
+        });
     }
-    let taken = measure(async |run| {
+    ask(&chat, asked[RUNS as usize].clone()).await?;
+    let taken = measure(RUNS, async |run| {
         let (prompt, cached, _) = ask(&chat, asked[run as usize].clone()).await?;
         Ok((prompt - cached) as f64)
     });
@@ -165,7 +175,8 @@ pub(crate) async fn prefix(model: &Path, pairs: u32) -> Result<Value> {
     ask(&chat, request("Hello.", 1)).await?;
     let mut found = Vec::new();
     for pair in 0..pairs {
-        let system = filler(&chat, u64::from(pair) + 10, 512)?;
+        let system = filler(&chat, u64::from(pair) + 10, 512, |text| [Message::user(text)])?;
+        let system = system.messages[0].text();
         let mut both = Vec::new();
         for question in ["Which word comes first?", "How many rivers are there?"] {
             let messages = [Message::system(system.as_str()), Message::user(question)];
@@ -210,7 +221,7 @@ pub(crate) async fn constrained(model: &Path, tokens: u32, held: bool) -> Result
     };
     // The schema's first use compiles it.
     ask(&chat, asked(2)).await?;
-    let taken = measure(async |_| Ok(ask(&chat, asked(tokens)).await?.2 as f64)).await?;
+    let taken = measure(RUNS, async |_| Ok(ask(&chat, asked(tokens)).await?.2 as f64)).await?;
     Ok(sample(taken, 0))
 }
 

@@ -50,8 +50,8 @@ fn number(value: &Value, key: &str) -> Result<f64> {
 }
 
 /// The sum of the runs, as for ours.
-fn sum(seconds: impl Iterator<Item = Option<f64>>) -> Result<f64> {
-    let found = seconds.collect::<Option<Vec<f64>>>().filter(|all| all.len() == RUNS as usize);
+fn sum(runs: u32, seconds: impl Iterator<Item = Option<f64>>) -> Result<f64> {
+    let found = seconds.collect::<Option<Vec<f64>>>().filter(|all| all.len() == runs as usize);
     let all = found.ok_or_else(|| Error::unexpected("llama.cpp's tool printed other runs than asked for"))?;
     Ok(all.into_iter().sum())
 }
@@ -61,31 +61,30 @@ pub(crate) fn bench(model: &Path, prompt: u32, generate: u32, depth: u32) -> Res
     let flags = format!("-t 1 -b 512 -ub 512 -r {RUNS} -o jsonl -p {prompt} -n {generate} -d {depth}");
     let found = lines("llama-bench", model, &flags)?;
     let samples = found[0]["samples_ns"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let seconds = sum(samples.iter().map(Value::as_f64))? / 1e9;
+    let seconds = sum(RUNS, samples.iter().map(Value::as_f64))? / 1e9;
     Ok(Sample { seconds, tokens: f64::from(RUNS * (prompt + generate)) })
 }
 
 /// How `llama-batched-bench` lays out its cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cells {
-    /// One for all streams, as ours.
+    /// One for all streams.
     Unified,
-    /// One for each.
+    /// One for each, as it does by default, and as ours here.
     Split,
 }
 
 /// `llama-batched-bench`: `streams` side by side, each `generate` tokens after `depth`; the generation's part.
 pub(crate) fn batched(model: &Path, streams: u32, depth: u32, generate: u32, cells: Cells) -> Result<Sample> {
-    let runs = vec![streams.to_string(); RUNS as usize].join(",");
     let context = SLOT_CONTEXT * streams;
-    let mut flags = format!("-t 1 -b 512 -ub 512 -c {context} -npp {depth} -ntg {generate} -npl {runs}");
+    let mut flags = format!("-t 1 -b 512 -ub 512 -c {context} -npp {depth} -ntg {generate} -npl {streams}");
     flags.push_str(" --output-format jsonl");
     if cells == Cells::Unified {
         flags.push_str(" --kv-unified");
     }
     let found = lines("llama-batched-bench", model, &flags)?;
-    let seconds = sum(found.iter().map(|line| line["t_tg"].as_f64()))?;
-    Ok(Sample { seconds, tokens: f64::from(RUNS * streams * generate) })
+    let seconds = sum(1, found.iter().map(|line| line["t_tg"].as_f64()))?;
+    Ok(Sample { seconds, tokens: f64::from(streams * generate) })
 }
 
 /// llama.cpp's HTTP server, the prebuilt one of the Python package `xllamacpp`.

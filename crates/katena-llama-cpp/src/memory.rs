@@ -34,12 +34,16 @@ pub struct MemoryEstimate {
     pub weights_bytes: u64,
     /// Keys and values of the context's tokens in main memory.
     pub cache_bytes: u64,
+    /// What is kept of finished requests in main memory at most, and what it takes to move a context there.
+    pub kept_bytes: u64,
     /// Buffers of one step, and what llama.cpp takes beside.
     pub buffer_bytes: u64,
     /// Weights and cache on GPUs.
     pub gpu_bytes: u64,
     /// Tokens that the cache holds.
     pub cache_tokens: u64,
+    /// Tokens of finished requests that are kept at most.
+    pub kept_tokens: u64,
     /// Main memory that may be taken: the option's limit, else what is free; `None` if the system does not tell.
     pub available_bytes: Option<u64>,
     /// Free memory of the GPUs that would be used; `None` without.
@@ -49,7 +53,8 @@ pub struct MemoryEstimate {
 impl MemoryEstimate {
     /// Bytes of main memory; saturates.
     pub fn total_bytes(&self) -> u64 {
-        self.weights_bytes.saturating_add(self.cache_bytes).saturating_add(self.buffer_bytes)
+        let context = self.cache_bytes.saturating_add(self.kept_bytes);
+        self.weights_bytes.saturating_add(context).saturating_add(self.buffer_bytes)
     }
 
     /// True if all of it fits into what there is.
@@ -73,6 +78,7 @@ impl MemoryEstimate {
             .with_context("weights_bytes", self.weights_bytes.to_string())
             .with_context("cache_bytes", self.cache_bytes.to_string())
             .with_context("cache_tokens", self.cache_tokens.to_string())
+            .with_context("kept_bytes", self.kept_bytes.to_string())
             .with_context("gpu_bytes", self.gpu_bytes.to_string())
             .with_context("gpu_available_bytes", number(self.gpu_available_bytes)))
     }
@@ -138,12 +144,21 @@ fn estimate_as(header: &Header, context: u64, batch: u64, keys: CacheType, value
     Estimate { weights: header.file_bytes, cache, buffers }
 }
 
-/// Estimates a chat model with these options, whose cache holds `tokens` for all requests together. Layers on a GPU count
+/// What is kept of finished requests if the caller names nothing, unless one context is larger.
+const USUAL_KEPT: u64 = 4096;
+
+/// Estimates a chat model with these options, whose cache holds `tokens` for all requests together, one of them at most
+/// `context`; 0: nothing is kept. If the caller does not say how much is kept, it is what there is room for. Layers on a GPU count
 /// there, each layer alike and the output as one more; what this build can't put there counts here.
 ///
 /// # Errors
 /// `NotFound` for an adapter that is not there; those of [`devices`].
-pub(crate) fn estimate_chat(header: &Header, options: &LlamaOptions, tokens: u64) -> Result<MemoryEstimate> {
+pub(crate) fn estimate_chat(
+    header: &Header,
+    options: &LlamaOptions,
+    tokens: u64,
+    context: u64,
+) -> Result<MemoryEstimate> {
     let all =
         estimate_as(header, tokens, u64::from(options.batch_tokens), options.key_type, options.value_type);
     let mut adapters = 0u64;
@@ -163,16 +178,31 @@ pub(crate) fn estimate_chat(header: &Header, options: &LlamaOptions, tokens: u64
     let (gpu_weights, gpu_cache) =
         (share(all.weights), if options.cache_place == CachePlace::Layer { share(all.cache) } else { 0 });
     let gpu_buffers = if away > 0 { all.buffers } else { 0 };
-    Ok(MemoryEstimate {
+    let mut estimate = MemoryEstimate {
         weights_bytes: (all.weights - gpu_weights).saturating_add(adapters),
         cache_bytes: all.cache - gpu_cache,
+        kept_bytes: 0,
+        kept_tokens: 0,
         buffer_bytes: all.buffers.saturating_add(OVERHEAD),
         gpu_bytes: gpu_weights.saturating_add(gpu_cache).saturating_add(gpu_buffers),
         cache_tokens: tokens,
         available_bytes: options.memory_limit.or_else(available),
         gpu_available_bytes: (away > 0)
             .then(|| there.iter().fold(0u64, |sum, d| sum.saturating_add(d.free_bytes))),
-    })
+    };
+    if let Some(token) = cache_bytes_per_token(header, options.key_type, options.value_type)
+        && context > 0
+    {
+        let moved = token.saturating_mul(context);
+        let spare = estimate.available_bytes.map(|bytes| bytes.saturating_sub(estimate.total_bytes()));
+        let room = spare.map_or(u64::MAX, |bytes| bytes.saturating_sub(moved) / token.max(1));
+        let kept = options.kept_tokens.map_or_else(|| room.min(USUAL_KEPT.max(context)), u64::from);
+        if kept > 0 {
+            estimate.kept_tokens = kept;
+            estimate.kept_bytes = token.saturating_mul(kept).saturating_add(moved);
+        }
+    }
+    Ok(estimate)
 }
 
 /// Refuses what will not fit into `limit`, or into the free memory.

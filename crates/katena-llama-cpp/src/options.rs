@@ -37,15 +37,15 @@ pub struct LlamaOptions {
     pub slots: u32,
     /// Requests that may wait for a slot; the next one is refused at once with `Unavailable` and a time to try again.
     pub queue: usize,
-    /// Tokens that the cache holds for all requests together, what they share counted once. Unset: room for the context of
-    /// every slot, but no more than 32,768 tokens or one context. If it is full, the youngest request waits and goes on
-    /// later.
+    /// Tokens that the cache holds for all requests together. With room for the context of every slot each has its own,
+    /// which is fastest; with less they share it, what they begin with in common counted once, and if it is full the youngest
+    /// request waits and goes on later. Unset: room for all contexts, but no more than 32,768 tokens or one context.
     pub cache_tokens: Option<u32>,
     /// Most prompt tokens of a step while answers are being generated: smaller keeps streams smoother, larger lets new
     /// requests begin sooner. Unset: 64, with layers on a GPU 512.
     pub prefill_tokens: Option<u32>,
-    /// Most tokens of finished requests that stay in the cache, for requests that begin alike; the last request always
-    /// stays. Every token in the cache costs the attention of each step a little. 0: nothing is kept or shared. Unset: 4096.
+    /// Most tokens of finished requests whose state is kept in main memory, for requests that begin alike; least recently used
+    /// ones go first. 0: nothing is kept or shared. Unset: 4096 or one context, whichever is more, less where memory is short.
     pub kept_tokens: Option<u32>,
     /// Most bytes of main memory that weights, context and buffers may take. Unset: what is free.
     pub memory_limit: Option<u64>,
@@ -183,7 +183,7 @@ impl LlamaOptions {
         self
     }
 
-    /// Sets the most tokens of finished requests that stay in the cache.
+    /// Sets the most tokens of finished requests that are kept.
     pub fn with_kept_tokens(mut self, tokens: u32) -> Self {
         self.kept_tokens = Some(tokens);
         self

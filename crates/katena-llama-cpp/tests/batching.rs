@@ -108,11 +108,12 @@ async fn answers_are_the_same_with_and_without_reuse() {
     let requests: Vec<ChatRequest> = mixed(240).into_iter().map(plain_bytes).collect();
     let plain = answers(&tiny.load(|o| o.with_kept_tokens(0)), &requests, 1).await;
     assert!(plain.iter().all(|r| r.usage.cached_tokens == Some(0)));
-    for (slots, at_once) in [(1, 1), (8, 8)] {
-        let model = tiny.load(|o| o.with_slots(slots));
-        let reused = answers(&model, &requests, at_once).await;
+    // One slot, a context for each of eight, and a cache for six of them that all share.
+    for (slots, cache) in [(1, 512), (8, 4096), (8, 3072)] {
+        let model = tiny.load(|o| o.with_slots(slots).with_cache_tokens(cache));
+        let reused = answers(&model, &requests, slots as usize).await;
         let differ = part_at_ties(&plain, &reused);
-        println!("{slots} slots: {differ} of 240 part at a tie");
+        println!("{slots} slots, {cache} cells: {differ} of 240 part at a tie");
         assert!(differ <= 6, "{slots} slots: {differ}");
         let cached: u64 = reused.iter().filter_map(|r| r.usage.cached_tokens).sum();
         let all: u64 = reused.iter().filter_map(|r| r.usage.input_tokens).sum();
@@ -130,11 +131,11 @@ async fn answers_in_full_precision_are_the_same_to_the_letter() {
     let tiny = Tiny::new();
     let requests = mixed(240);
     let plain = answers(&tiny.load(|o| exact(o).with_kept_tokens(0)), &requests, 1).await;
-    for slots in [1, 8] {
-        let model = tiny.load(|o| exact(o).with_slots(slots));
+    for (slots, cache) in [(1, 512), (8, 4096), (8, 3072)] {
+        let model = tiny.load(|o| exact(o).with_slots(slots).with_cache_tokens(cache));
         let reused = answers(&model, &requests, slots as usize).await;
         for (n, (a, b)) in plain.iter().zip(&reused).enumerate() {
-            assert_eq!(text(a), text(b), "answer {n} of {slots} slots");
+            assert_eq!(text(a), text(b), "answer {n} of {slots} slots, {cache} cells");
         }
         assert!(model.stats().reused_tokens > model.stats().prompt_tokens);
     }
@@ -248,6 +249,36 @@ async fn a_deadline_ends_waiting_and_reading() {
     assert_eq!(last.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
+/// Conversations under one system text, in turn: each goes on where it was, however many there are.
+#[tokio::test]
+async fn conversations_in_turn_are_read_once() {
+    let tiny = Tiny::new();
+    for slots in [1, 2] {
+        let model = tiny.load(|o| exact(o).with_slots(slots));
+        let system = "The same system text for everybody. ".repeat(4);
+        let mut talks: Vec<Vec<Message>> = (0..5).map(|_| vec![Message::system(&system)]).collect();
+        let (mut computed, mut prompts, mut whole) = (0, 0, 0);
+        for turn in 0..4 {
+            whole = 0;
+            for (n, talk) in talks.iter_mut().enumerate() {
+                talk.push(Message::user(format!("{n} asks {turn}")));
+                let request = ChatRequest::new(talk.clone()).with_temperature(0.0).with_max_tokens(8);
+                let answer = model.generate(&plain_bytes(request)).await.unwrap();
+                let (prompt, cached) =
+                    (answer.usage.input_tokens.unwrap(), answer.usage.cached_tokens.unwrap());
+                talk.push(Message::assistant(answer.text()));
+                prompts += prompt;
+                whole += prompt + answer.usage.output_tokens.unwrap();
+                computed += prompt - cached;
+            }
+        }
+        assert!(computed * 3 < prompts, "{slots} slots: {computed} of {prompts}");
+        let kept = model.stats().cache_kept as u64;
+        // What the five have in common is kept once. The last one's state is in its slot, where there is one slot.
+        assert!(kept > whole / 4 && kept + 4 * system.len() as u64 <= whole, "{kept} of {whole}");
+    }
+}
+
 /// Eight long answers in a cache for three of them.
 #[tokio::test]
 async fn a_small_cache_gives_the_answers_of_a_large_one() {
@@ -295,12 +326,23 @@ async fn a_session_goes_on_in_another_process() {
     assert_eq!(saved, model.prompt_tokens(&request).unwrap());
     drop(model);
 
-    let model = tiny.load(|o| o.with_slots(2));
+    // Whatever the layout of the cache is there.
+    for (slots, cache) in [(2, 1024), (1, 512), (4, 600)] {
+        let model = tiny.load(|o| o.with_slots(slots).with_cache_tokens(cache));
+        assert_eq!(model.load_session(&file).await.unwrap(), saved);
+        let again = model.generate(&request).await.unwrap();
+        assert_eq!(text(&again), text(&answer));
+        assert_eq!(again.usage.cached_tokens, Some(saved as u64 - 1), "one token is always computed");
+        assert_eq!(model.stats().prompt_tokens, 1);
+    }
+    // What may not be kept is not: it is computed again.
+    let model = tiny.load(|o| o.with_kept_tokens(10));
     assert_eq!(model.load_session(&file).await.unwrap(), saved);
     let again = model.generate(&request).await.unwrap();
-    assert_eq!(text(&again), text(&answer));
-    assert_eq!(again.usage.cached_tokens, Some(saved as u64 - 1), "one token is always computed");
-    assert_eq!(model.stats().prompt_tokens, 1);
+    assert_eq!((text(&again), again.usage.cached_tokens), (text(&answer), Some(10)));
+    let other = tiny.load(|o| o.with_cache_types(CacheType::F32, CacheType::F32));
+    let error = other.load_session(&file).await.unwrap_err();
+    assert!(error.to_string().contains("other settings"), "{error}");
     // A folder holds nothing but model and session.
     assert_eq!(std::fs::read_dir(tiny.folder.path()).unwrap().count(), 2);
 }

@@ -19,7 +19,9 @@ use katena_core::{
 use katena_llama_cpp::child::{
     ChildChat, ChildCommand, ChildEmbedder, ChildOptions, ChildReranker, run_if_child,
 };
-use katena_llama_cpp::{EmbedderOptions, LlamaChat, LlamaOptions, LlamaReranker, RerankerOptions};
+use katena_llama_cpp::{
+    CacheType, EmbedderOptions, FlashAttention, LlamaChat, LlamaOptions, LlamaReranker, RerankerOptions,
+};
 use katena_testkit::tiny::{TinyBert, TinyLlama, tiny_llama};
 
 /// Not a test of its own: what the engines' processes run.
@@ -225,6 +227,58 @@ async fn an_embedder_comes_back_with_the_same_vectors() {
 }
 
 #[tokio::test]
+async fn statistics_come_over_the_socket() {
+    let model = chat();
+    assert_eq!(bounded(model.stats()).await.unwrap().finished, 0);
+    let mut generated = 0;
+    for _ in 0..3 {
+        generated += model.generate(&ask(1, 8)).await.unwrap().usage.output_tokens.unwrap();
+    }
+    let stats = bounded(model.stats()).await.unwrap();
+    assert_eq!((stats.finished, stats.generated_tokens), (3, generated));
+    assert!(stats.reused_tokens > 0 && stats.batch_fill() > 0.0, "{stats:?}");
+    kill(model.process_id().unwrap());
+    until("its end", || model.process_id().is_none());
+    let after = bounded(model.stats()).await.unwrap();
+    assert_eq!((after.finished, model.starts()), (0, 2), "a new process counts anew");
+
+    let embedder = embedder();
+    embedder.embed(&EmbedRequest::documents(["hello", "world"])).await.unwrap();
+    assert_eq!(bounded(embedder.stats()).await.unwrap().texts, 2);
+    let (_, reranker) = reranker();
+    let documents = vec![Document::new("hello", Source::new("x"))];
+    reranker.rerank(RerankRequest::new("world", documents)).await.unwrap();
+    assert_eq!(bounded(reranker.stats()).await.unwrap().answered, 1);
+}
+
+#[tokio::test]
+async fn a_session_outlives_the_process() {
+    // In full precision: the same answer whether its prompt is computed or restored.
+    let exact =
+        options().with_flash_attention(FlashAttention::Off).with_cache_types(CacheType::F32, CacheType::F32);
+    let model = ChildChat::spawn(chat_file(), exact, child()).unwrap();
+    let file = folder().join("talk.session");
+    let request = ChatRequest::new([Message::user("number one, number two, number three. ".repeat(4))])
+        .with_temperature(0.0)
+        .with_max_tokens(8);
+    let before = model.generate(&request).await.unwrap();
+    let tokens = bounded(model.save_session(&file, &request)).await.unwrap();
+    assert_eq!(tokens, model.prompt_tokens(&request).await.unwrap());
+    kill(model.process_id().unwrap());
+    until("its end", || model.process_id().is_none());
+    assert_eq!(bounded(model.load_session(&file)).await.unwrap(), tokens);
+    let after = bounded(model.generate(&request)).await.unwrap();
+    assert_eq!((after.text(), model.starts()), (before.text(), 2));
+    // All but the last token, which is computed for what comes after it.
+    assert_eq!(after.usage.cached_tokens, Some(tokens as u64 - 1));
+
+    let error = bounded(model.load_session(folder().join("nothing.session"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    let error = bounded(model.load_session(chat_file())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+}
+
+#[tokio::test]
 async fn a_slow_reader_holds_nobody_up() {
     let model = chat();
     let mut slow = model.stream(&ask(1, 300)).await.unwrap();
@@ -312,6 +366,31 @@ fn doomed() {
     let model = chat();
     println!("\nengine {}", model.process_id().unwrap());
     std::thread::sleep(Duration::from_secs(600));
+}
+
+/// Not a test of its own: a program that goes to another folder.
+#[tokio::test]
+async fn wanderer() {
+    let Some(start) = std::env::var_os("KATENA_TEST_WANDERER") else { return };
+    std::env::set_current_dir(start).unwrap();
+    let model = ChildChat::spawn("tiny-llama.gguf", options(), child()).unwrap();
+    std::env::set_current_dir("/").unwrap();
+    kill(model.process_id().unwrap());
+    until("its end", || model.process_id().is_none());
+    bounded(model.generate(&ask(1, 2))).await.unwrap();
+    assert_eq!(model.starts(), 2);
+}
+
+#[test]
+fn a_new_process_finds_the_file_from_another_folder() {
+    let file = chat_file();
+    assert_eq!(file.file_name().unwrap(), "tiny-llama.gguf");
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["wanderer", "--exact", "--nocapture"])
+        .env("KATENA_TEST_WANDERER", file.parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

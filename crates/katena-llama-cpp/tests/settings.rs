@@ -155,6 +155,26 @@ async fn a_scaled_context_is_longer_than_the_training_and_computes() {
 }
 
 #[test]
+fn what_is_kept_is_estimated_and_gives_way_where_memory_is_short() {
+    let folder = temp_dir();
+    let path = tiny_llama(folder.path());
+    let estimate = |options: LlamaOptions| LlamaChat::estimate(&path, &options).unwrap();
+    let usual = estimate(options().with_memory_limit(1 << 32));
+    let token = usual.cache_bytes / 256;
+    assert_eq!((usual.kept_tokens, usual.kept_bytes), (4096, (4096 + 256) * token));
+    let bare = usual.total_bytes() - usual.kept_bytes;
+    for (spare, kept) in [(0, 0), (256 * token, 0), (356 * token, 100), (9999 * token, 4096)] {
+        let found = estimate(options().with_memory_limit(bare + spare));
+        assert_eq!((found.kept_tokens, found.fits()), (kept, true), "{spare}");
+        LlamaChat::load(&path, options().with_memory_limit(bare + spare)).unwrap();
+    }
+    // Who asks for a number gets it or an error.
+    let asked = estimate(options().with_memory_limit(bare + 300 * token).with_kept_tokens(100));
+    assert_eq!((asked.kept_tokens, asked.fits()), (100, false));
+    assert_eq!(estimate(options().with_kept_tokens(0)).kept_bytes, 0);
+}
+
+#[test]
 fn the_estimate_refuses_with_the_numbers() {
     let folder = temp_dir();
     let path = tiny_llama(folder.path());

@@ -42,7 +42,7 @@ fn a_chat_keeps_its_history_and_knows_its_commands() {
     let saved = folder.path().join("chat.json");
     let mut child = command.spawn().unwrap();
     let input = format!(
-        "/help\n/system Answer with one word.\nWhat is the capital of France?\n/history\n/tokens\n/stats\n/save {0}\n/clear\n\
+        "/help\n/temperature warm\n/temperature 0\n/system Answer with one word.\nWhat is the capital of France?\n/history\n/tokens\n/stats\n/save {0}\n/clear\n\
          /history\n/load {0}\n/undo\n/nonsense\n/quit\n",
         saved.display()
     );
@@ -50,14 +50,22 @@ fn a_chat_keeps_its_history_and_knows_its_commands() {
     let output = child.wait_with_output().unwrap();
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{error}");
-    for text in
-        ["/undo ", "Paris", "you: What is the capital", "2 messages written", "2 messages read", "unknown"]
-    {
+    for text in [
+        "/undo ",
+        "a number is missing",
+        "you: What is the capital",
+        "2 messages written",
+        "2 messages read",
+        "unknown",
+    ] {
         assert!(out.contains(text), "no {text:?} in {out}\n{error}");
     }
     assert!(out.contains("of 8192 tokens") && out.contains("Stats"), "{out}");
-    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(saved).unwrap()).unwrap();
-    assert_eq!(kept.as_array().unwrap().len(), 2);
+    let kept: Vec<katena_core::Message> = serde_json::from_slice(&std::fs::read(saved).unwrap()).unwrap();
+    assert_eq!(kept.len(), 2);
+    // Whatever the model said: it was streamed, is in the history and in the file.
+    let answer = kept[1].text();
+    assert!(!answer.trim().is_empty() && out.matches(answer.trim()).count() >= 2, "{answer:?} in {out}");
 }
 
 #[cfg(unix)]
@@ -68,6 +76,8 @@ fn ctrl_c_stops_the_answer_and_not_the_chat() {
     let mut seen = String::new();
     until(&mut child, &mut seen, "> ");
     let mut input = child.stdin.take().unwrap();
+    input.write_all(b"/temperature 0\n").unwrap();
+    until(&mut child, &mut seen, "> ");
     input.write_all(b"Write a very long story about the sea.\n").unwrap();
     until(&mut child, &mut seen, " ");
     let interrupt = || {

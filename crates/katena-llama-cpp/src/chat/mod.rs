@@ -29,7 +29,7 @@ use katena_core::{
 use llama_cpp_2::model::LlamaModel;
 use tokio::sync::mpsc;
 
-use crate::engine::{Engine, Purpose, Shape, Tuning, load_chat_model, model_name};
+use crate::engine::{Engine, Form, Purpose, Shape, Tuning, load_chat_model, model_name};
 use crate::memory::{self, MemoryEstimate};
 use crate::metadata::ModelMetadata;
 use crate::options::LlamaOptions;
@@ -55,10 +55,8 @@ const USUAL_CONTEXT: u32 = 8192;
 const EVENTS: usize = 32;
 /// Most slots.
 const MAX_SLOTS: u32 = 64;
-/// The cache of all slots together if the caller names none, unless one context is larger.
+/// The cache of all slots together at most if the caller names none, unless one context is larger.
 const USUAL_CACHE: u32 = 32_768;
-/// What is kept of finished requests if the caller names nothing.
-const USUAL_KEPT: u32 = 4096;
 
 /// A chat model in this process.
 ///
@@ -66,8 +64,8 @@ const USUAL_KEPT: u32 = 4096;
 /// side, one token each a step, others wait their turn; when too many wait, a call fails at once with `Unavailable` and a
 /// time to try again. Dropping a stream frees its slot within one step. An answer that is not read pauses after some 32
 /// events and goes on when it is read; meanwhile others may have its slot.
-/// What requests begin with in common is computed once: [`Usage::cached_tokens`](katena_core::Usage::cached_tokens) says
-/// how much of a prompt was there already. [`LlamaChat::stats`] tells what the engine does.
+/// What requests begin with in common is computed once and kept in main memory:
+/// [`Usage::cached_tokens`](katena_core::Usage::cached_tokens) says how much of a prompt was there already. [`LlamaChat::stats`] tells what the engine does.
 /// The thread ends when the last clone and the last stream are dropped.
 ///
 /// Messages go through the model's own chat template. Text in them that looks like a control mark (`<|im_end|>`) stays
@@ -135,8 +133,8 @@ struct Inner {
     queue: usize,
     shared: Arc<Shared>,
     identity: Identity,
-    /// Bytes of the cache for a token, at most; `None` if sessions can't be saved.
-    session_bytes: Option<u64>,
+    /// What states look like; `None` if nothing is kept.
+    form: Option<Arc<Form>>,
     thread: ModelThread<Work>,
 }
 
@@ -147,7 +145,8 @@ impl fmt::Debug for LlamaChat {
 }
 
 impl LlamaChat {
-    /// Loads a GGUF file and starts its thread. Blocks until the model is ready.
+    /// Loads a GGUF file and starts its thread. Blocks until the model is ready and, if tokens are to be kept, has computed one,
+    /// by which the form of its states is learnt.
     ///
     /// # Errors
     /// `NotFound` or `InvalidInput` for a missing or broken file, naming it; `Unsupported` for GPU layers in a build without
@@ -162,7 +161,10 @@ impl LlamaChat {
         let metadata = ModelMetadata::of(&header).map_err(named)?;
         let context_tokens = context_tokens(&header, &options).map_err(named)?;
         let limits = limits(&options, context_tokens)?;
-        memory::estimate_chat(&header, &options, limits.cache_tokens as u64)?.check().map_err(named)?;
+        let estimate =
+            memory::estimate_chat(&header, &options, limits.cache_tokens as u64, context_tokens.into())?;
+        estimate.check().map_err(named)?;
+        let limits = Limits { kept_tokens: estimate.kept_tokens as usize, ..limits };
         let causal = header.flag(&format!("{}.attention.causal", header.architecture().map_err(named)?));
         if causal == Some(false) {
             return Err(named(Error::unsupported(
@@ -178,17 +180,14 @@ impl LlamaChat {
         let grammars = Grammars::of_model(model.clone());
         let cut = Engine::can_cut(&model, &header) && limits.kept_tokens > 0;
         let reuse = if cut { Reuse::Prefixes } else { Reuse::Off };
-        let session_bytes =
-            memory::cache_bytes_per_token(&header, options.key_type, options.value_type).filter(|_| cut);
-        let sequences = if reuse == Reuse::Off { limits.slots } else { limits.sequences };
-        let limits = Limits { sequences, reuse, ..limits };
+        let limits = Limits { reuse, ..limits };
         let shape = Shape {
             context_tokens,
-            sequences: sequences as u32,
+            sequences: limits.slots as u32,
             // Each running answer has its token in every step.
             batch_tokens: options.batch_tokens.max(if options.batch_tokens > 0 { options.slots } else { 0 }),
             threads: options.threads,
-            purpose: Purpose::Generate { cache_tokens: limits.cache_tokens as u32 },
+            purpose: Purpose::Generate { cache_tokens: limits.cache_tokens as u32, unified: limits.unified },
         };
         let shared = Arc::new(Shared::default());
         let extra = (tuning, adapter);
@@ -214,7 +213,7 @@ impl LlamaChat {
             queue: options.queue.max(1),
             shared,
             identity: Identity { path: path.to_owned(), settings: settings(&options)? },
-            session_bytes,
+            form: handle.form,
             thread: ModelThread::new(handle.jobs, handle.thread),
         })))
     }
@@ -231,7 +230,8 @@ impl LlamaChat {
         Tuning::of(options, &header).map_err(named)?;
         let context_tokens = context_tokens(&header, options).map_err(named)?;
         let limits = limits(options, context_tokens)?;
-        memory::estimate_chat(&header, options, limits.cache_tokens as u64).map_err(named)
+        memory::estimate_chat(&header, options, limits.cache_tokens as u64, context_tokens.into())
+            .map_err(named)
     }
 
     /// What the file says about the model.
@@ -300,16 +300,17 @@ fn limits(options: &LlamaOptions, context_tokens: u32) -> Result<Limits> {
     let slots = within("slots", options.slots, 1, MAX_SLOTS)?;
     let all = context_tokens.saturating_mul(options.slots);
     let cache = options.cache_tokens.unwrap_or(all.min(USUAL_CACHE.max(context_tokens)));
+    let cache = within("cache_tokens", cache, context_tokens, 1 << 28)?;
     let usual_prefill = if options.gpu_layers > 0 { 512 } else { 64 };
     Ok(Limits {
         slots,
-        sequences: slots + (2 * slots).max(16),
-        cache_tokens: within("cache_tokens", cache, context_tokens, 1 << 28)?,
+        // More than that is of no use.
+        cache_tokens: cache.min(all as usize),
+        unified: cache < all as usize,
         context_tokens: context_tokens as usize,
         batch_tokens: options.batch_tokens as usize,
         prefill_cap: within("prefill_tokens", options.prefill_tokens.unwrap_or(usual_prefill), 1, 8192)?,
-        queue: usize::MAX,
-        kept_tokens: options.kept_tokens.unwrap_or(USUAL_KEPT) as usize,
+        kept_tokens: 0,
         reuse: Reuse::Off,
     })
 }

@@ -110,6 +110,11 @@ impl Slot {
         self.emitter.shows(token.0)
     }
 
+    /// Tokens of the answer so far.
+    pub(super) fn generated(&self) -> usize {
+        self.generated
+    }
+
     /// Takes a chosen token that does not end the answer; says why the answer ends after it, if it does.
     pub(super) fn take(&mut self, piece: &[u8], logprob: Option<TokenLogprob>) -> Option<FinishReason> {
         self.generated += 1;

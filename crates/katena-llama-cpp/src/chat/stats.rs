@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// let stats = katena_llama_cpp::EngineStats::default();
 /// assert_eq!(stats.batch_fill(), 0.0);
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct EngineStats {
     /// Requests that wait for a slot.
@@ -34,13 +34,13 @@ pub struct EngineStats {
     pub batch_tokens: usize,
     /// Prompt tokens computed; those computed again after preemption count again.
     pub prompt_tokens: u64,
-    /// Prompt tokens that were in the cache already.
+    /// Prompt tokens that were computed before.
     pub reused_tokens: u64,
-    /// Tokens generated.
+    /// Tokens generated: those of [`Usage::output_tokens`](katena_core::Usage::output_tokens), and those of answers that were not finished.
     pub generated_tokens: u64,
     /// Tokens in the cache, those of several sequences counted once.
     pub cache_used: usize,
-    /// Tokens in the cache that are only kept for reuse.
+    /// Tokens of finished requests that are kept in main memory.
     pub cache_kept: usize,
     /// Tokens that the cache holds.
     pub cache_tokens: usize,
@@ -61,7 +61,7 @@ impl EngineStats {
         if most > 0.0 { self.step_tokens as f64 / most } else { 0.0 }
     }
 
-    pub(super) fn set(&mut self, counts: Counts) {
+    pub(super) fn set(&mut self, counts: Counts, generated_tokens: u64) {
         self.waiting = counts.waiting;
         self.running = counts.running;
         self.parked = counts.parked;
@@ -69,7 +69,7 @@ impl EngineStats {
         self.step_tokens = counts.step_tokens;
         self.prompt_tokens = counts.prompt_tokens;
         self.reused_tokens = counts.reused_tokens;
-        self.generated_tokens = counts.generated_tokens;
+        self.generated_tokens = generated_tokens;
         self.cache_used = counts.cache_used;
         self.cache_kept = counts.cache_kept;
         self.preemptions = counts.preemptions;

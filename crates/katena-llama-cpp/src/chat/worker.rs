@@ -11,20 +11,20 @@ use llama_cpp_2::token::LlamaToken;
 use tokio::sync::oneshot;
 
 use super::choose::{Next, choose};
-use super::session::{Session, no_room};
+use super::session::{Session, unsupported};
 use super::slot::{Job, Outbox, Slot};
 use super::stats::{Place, Shared, Teller};
-use crate::engine::{Decoded, Engine, Output, Shape, Tuning, Want};
+use crate::engine::{Decoded, Engine, Form, Output, Rows, Shape, Tuning, Want};
 use crate::handover::{Receiver, Sender, channel};
 use crate::lora::Adapter;
-use crate::sched::{CacheOp, Id, Limits, Outcome, Refusal, Scheduler, Step};
+use crate::sched::{CacheOp, Id, Limits, New, Outcome, Refusal, Reuse, Scheduler, Step};
 
 /// What callers want.
 pub(super) enum Work {
     /// An answer.
     Answer(Box<Job>),
-    /// These tokens' state in their file.
-    Save { session: Session, context: Context, place: Place, reply: Reply<Session> },
+    /// These tokens' state.
+    Save { tokens: Vec<i32>, context: Context, place: Place, reply: Reply<Session> },
     /// Tokens and state to be kept.
     Load { session: Session, reply: Reply<()> },
 }
@@ -34,7 +34,7 @@ type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// A session that is being computed.
 struct Saving {
-    session: Session,
+    tokens: Vec<i32>,
     context: Context,
     _place: Place,
     reply: Reply<Session>,
@@ -46,6 +46,8 @@ pub(super) struct Handle {
     pub(super) thread: JoinHandle<()>,
     /// Tokens of prompt and answer that one request may have.
     pub(super) context_tokens: usize,
+    /// What states look like, if they are kept.
+    pub(super) form: Option<Arc<Form>>,
 }
 
 /// Starts the thread; returns once its context is made. `limits` are corrected to what llama.cpp gives.
@@ -61,7 +63,7 @@ pub(super) fn start(
     let (jobs, receiver) = channel(usize::MAX);
     let (ready, made) = std_mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("katena-chat".into()).spawn(move || {
-        let engine = match Engine::tuned(&model, shape, tuning, adapter) {
+        let mut engine = match Engine::tuned(&model, shape, tuning, adapter) {
             Ok(engine) => engine,
             Err(e) => {
                 let _ = ready.send(Err(e));
@@ -71,11 +73,19 @@ pub(super) fn start(
         limits.cache_tokens = engine.cache_tokens();
         limits.batch_tokens = engine.batch_tokens();
         limits.context_tokens = limits.context_tokens.min(engine.context_tokens());
+        let form = if limits.reuse == Reuse::Prefixes { engine.learn_form() } else { None };
+        if limits.reuse == Reuse::Prefixes && form.is_none() {
+            tracing::warn!(
+                model = name,
+                "states of this model have a form that is not known: nothing is kept"
+            );
+            limits.reuse = Reuse::Off;
+        }
         shared.change(|s| {
             s.batch_tokens = limits.batch_tokens;
             s.cache_tokens = limits.cache_tokens;
         });
-        if ready.send(Ok(limits.context_tokens.min(limits.cache_tokens))).is_ok() {
+        if ready.send(Ok((limits.context_tokens.min(limits.cache_tokens), form))).is_ok() {
             let worker = Worker {
                 engine,
                 model: &model,
@@ -84,19 +94,21 @@ pub(super) fn start(
                 scheduler: Scheduler::new(limits),
                 answers: HashMap::new(),
                 saving: HashMap::new(),
+                kept: HashMap::new(),
                 leaving: Vec::new(),
                 step: Step::default(),
                 outputs: Vec::new(),
                 next_id: 0,
+                generated: 0,
                 shared,
                 teller: Teller::default(),
             };
             worker.run(receiver);
         }
     })?;
-    let context_tokens =
+    let (context_tokens, form) =
         made.recv().map_err(|_| Error::unexpected("the model's thread died at its start"))??;
-    Ok(Handle { jobs, thread, context_tokens })
+    Ok(Handle { jobs, thread, context_tokens, form })
 }
 
 /// The model, what is planned for it, and the answers under way.
@@ -108,12 +120,16 @@ struct Worker<'m> {
     scheduler: Scheduler,
     answers: HashMap<Id, Slot>,
     saving: HashMap<Id, Saving>,
+    /// What was computed for requests that are gone, by the scheduler's numbers.
+    kept: HashMap<usize, Rows>,
     /// Answers that are complete but not yet read.
     leaving: Vec<Outbox>,
     step: Step,
     /// Where the logits of this step are.
     outputs: Vec<(Id, Output)>,
     next_id: Id,
+    /// Tokens of all answers.
+    generated: u64,
     shared: Arc<Shared>,
     teller: Teller,
 }
@@ -134,7 +150,7 @@ impl Worker<'_> {
                 self.reset(&e);
             }
             let counts = self.scheduler.counts();
-            self.shared.change(|s| s.set(counts));
+            self.shared.change(|s| s.set(counts, self.generated));
             if worked || !self.step.failed.is_empty() {
                 self.teller.tell(&self.name, &self.shared);
             } else {
@@ -158,9 +174,8 @@ impl Worker<'_> {
                 self.answers.insert(id, slot);
                 (prompt, most)
             }
-            Work::Save { session, context, place, reply } => {
-                let tokens = session.tokens.clone();
-                self.saving.insert(id, Saving { session, context, _place: place, reply });
+            Work::Save { tokens, context, place, reply } => {
+                self.saving.insert(id, Saving { tokens: tokens.clone(), context, _place: place, reply });
                 (tokens, 1)
             }
             Work::Load { session, reply } => {
@@ -172,9 +187,6 @@ impl Worker<'_> {
         let length = prompt.len();
         if let Err(refusal) = self.scheduler.submit(id, prompt, most) {
             let error = match refusal {
-                Refusal::QueueFull => {
-                    Error::new(ErrorKind::Unavailable, "too many requests wait for the local model")
-                }
                 Refusal::Empty => Error::invalid_input("there is nothing to compute"),
                 Refusal::TooLong(fits) => {
                     Error::new(ErrorKind::ContextTooLong, "the prompt doesn't fit into the model's context")
@@ -232,41 +244,52 @@ impl Worker<'_> {
         }
     }
 
-    /// Puts a session into the cache.
+    /// Keeps a session.
     fn load(&mut self, session: &Session) -> Result<()> {
-        let sequence = self.scheduler.adopt(&session.tokens).ok_or_else(no_room)?;
+        // After a reset nothing is kept any more.
+        if self.limits.reuse == Reuse::Off {
+            return Err(unsupported());
+        }
+        let new = self.scheduler.learn(&session.tokens);
         self.step.ops.clear();
         self.scheduler.take_ops(&mut self.step.ops);
-        let loaded = match self.change_cache() {
-            Ok(()) => self.engine.load_state(sequence, session.tokens.len(), session.file.path()),
-            Err(e) => {
-                self.reset(&e);
-                return Err(e);
-            }
-        };
-        match loaded {
-            Ok(()) => self.scheduler.keep(sequence),
-            Err(_) => self.scheduler.discard(sequence),
+        self.change_cache().inspect_err(|e| self.reset(e))?;
+        if let Some(New { node, start }) = new {
+            let end = session.tokens.len().min(self.limits.kept_tokens);
+            self.kept.insert(node, session.rows.part(start..end));
         }
-        loaded
+        Ok(())
     }
 
     /// Gives the state of a prompt that is computed.
     fn save(&mut self, id: Id) {
-        let Some(saving) = self.saving.remove(&id) else { return };
+        let Some(Saving { tokens, reply, .. }) = self.saving.remove(&id) else { return };
         let sequence = self.scheduler.sequence(id).unwrap_or(usize::MAX);
-        let session = saving.session;
-        let saved = self.engine.save_state(sequence, &session.tokens, session.file.path());
+        let rows = self.engine.rows(sequence, 0..tokens.len());
         self.scheduler.finished(id);
         // Nobody may be waiting any more.
-        drop(saving.reply.send(saved.map(|()| session)));
+        drop(reply.send(rows.map(|rows| Session { tokens, rows })));
     }
 
     fn change_cache(&mut self) -> Result<()> {
+        let gone = || Error::unexpected("what was kept is not there");
         for op in &self.step.ops {
             match *op {
                 CacheOp::Copy { from, to, end, .. } => self.engine.share(from, to, end)?,
                 CacheOp::Trim { sequence, length } => self.engine.trim(sequence, length)?,
+                CacheOp::Save { sequence, start, end, node } => {
+                    self.kept.insert(node, self.engine.rows(sequence, start..end)?);
+                }
+                CacheOp::Split { node, length, tail } => {
+                    let rows = self.kept.remove(&node).ok_or_else(gone)?;
+                    self.kept.insert(tail, rows.part(length..rows.tokens()));
+                    self.kept.insert(node, rows.part(0..length));
+                }
+                CacheOp::Forget { node } => drop(self.kept.remove(&node)),
+                CacheOp::Restore { sequence, ref nodes, end } => {
+                    let parts: Option<Vec<&Rows>> = nodes.iter().map(|n| self.kept.get(n)).collect();
+                    self.engine.restore(sequence, &parts.ok_or_else(gone)?, end)?;
+                }
             }
         }
         Ok(())
@@ -322,7 +345,10 @@ impl Worker<'_> {
                 self.save(id);
                 continue;
             };
-            match self.engine.logits(output).and_then(|logits| choose(self.model, slot, logits)) {
+            let before = slot.generated();
+            let next = self.engine.logits(output).and_then(|logits| choose(self.model, slot, logits));
+            self.generated += (slot.generated() - before) as u64;
+            match next {
                 Ok(Next::Token(token)) => self.scheduler.generated(id, token.0),
                 Ok(Next::End(reason)) => self.finish(id, reason),
                 Err(e) => {
@@ -346,7 +372,7 @@ impl Worker<'_> {
             // Who has the answer finds it counted.
             let counts = self.scheduler.counts();
             self.shared.change(|s| {
-                s.set(counts);
+                s.set(counts, self.generated);
                 s.finished += 1;
             });
             let outbox = slot.finish(reason, reused, &self.name);
@@ -354,14 +380,16 @@ impl Worker<'_> {
         }
     }
 
-    /// Begins again with nothing: every answer under way has failed.
+    /// Begins again with nothing, and keeps nothing any more: every answer under way has failed.
     fn reset(&mut self, error: &Error) {
         tracing::error!(%error, "the local engine lost track of its cache and begins again");
+        self.limits.reuse = Reuse::Off;
+        self.kept.clear();
         let ids: Vec<Id> = self.answers.keys().chain(self.saving.keys()).copied().collect();
         for id in ids {
             self.fail(id, error.clone());
         }
         self.engine.clear_all();
-        self.scheduler = Scheduler::new(self.limits);
+        self.scheduler.begin_again(self.limits);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, Stream};
+use futures_util::{FutureExt, Stream, StreamExt};
 use katena_core::{Cancelled, Context, Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
@@ -179,6 +179,18 @@ impl Link {
         };
         self.keeper.try_send(Message::Call { id, call: Box::new(call) }).map_err(|_| ended())?;
         Ok(incoming)
+    }
+
+    /// The answer of a call that does not stream.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), and what the engine says.
+    pub(super) async fn ask(self: &Arc<Self>, call: Call, context: &Context) -> Result<Reply> {
+        match self.call(call, context)?.next().await {
+            Some(Ok(Heard::Reply(reply))) => Ok(reply),
+            Some(Err(e)) => Err(e),
+            Some(Ok(Heard::Event(_))) | None => Err(super::unexpected()),
+        }
     }
 }
 

@@ -116,6 +116,15 @@ impl Served {
             (Self::Chat(model), Call::PromptTokens(request)) => {
                 Ok(Reply::Tokens(model.prompt_tokens(&request)?))
             }
+            (Self::Chat(model), Call::SaveSession { path, request }) => {
+                Ok(Reply::Tokens(model.save_session(path, &request.with_context(context)).await?))
+            }
+            (Self::Chat(model), Call::LoadSession(path)) => {
+                Ok(Reply::Tokens(model.load_session(path).await?))
+            }
+            (Self::Chat(model), Call::Stats) => Ok(Reply::Engine(model.stats())),
+            (Self::Embedder(model), Call::Stats) => Ok(Reply::Batches(model.stats())),
+            (Self::Reranker(model), Call::Stats) => Ok(Reply::Batches(model.stats())),
             (Self::Embedder(model), Call::Embed { texts, role }) => {
                 let request = EmbedRequest::documents(texts).with_role(role).with_context(context);
                 let response = model.embed(&request).await?;

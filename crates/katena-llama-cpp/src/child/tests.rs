@@ -3,13 +3,17 @@
 use std::io::{BufReader, Write};
 use std::time::Instant;
 
-use katena_core::{Cancel, ChatEvent, Context, ErrorKind, Message};
+use futures_util::StreamExt;
+use katena_core::{
+    Cancel, ChatEvent, ChatModel, ChatRequest, Context, EmbedderInfo, ErrorKind, Message, ModelInfo,
+};
 use katena_testkit::tiny::tiny_llama;
 
 use super::process::{Socket, own_socket};
 use super::serve::serve_on;
-use super::wire::{self, ENGINE, Event, Order, PROTOCOL, Word};
+use super::wire::{self, Call, ENGINE, Engine, Event, Info, Order, PROTOCOL, Reply, Word};
 use super::*;
+use crate::LlamaOptions;
 
 fn hello() -> ChatRequest {
     ChatRequest::new([Message::user("hello")]).with_temperature(0.0).with_max_tokens(4)
@@ -207,6 +211,10 @@ async fn more_events_than_allowed_end_the_call() {
     let mut stream = model.stream(&hello()).await.unwrap();
     let first = stream.next().await.unwrap().unwrap();
     assert!(matches!(first, ChatEvent::Delta { .. }));
+    // A reader that keeps up allows more: it waits until the call has ended.
+    while !model.0.shared.calls().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
     let error = loop {
         match stream.next().await.unwrap() {
             Ok(_) => {}

@@ -14,11 +14,10 @@ use katena_core::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::RerankerOptions;
-use crate::options::{EmbedderOptions, LlamaOptions};
+use crate::{BatchStats, EmbedderOptions, EngineStats, LlamaOptions, RerankerOptions};
 
 /// Both ends must speak the same.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// Most bytes of a frame.
 pub(super) const MAX_FRAME: usize = 64 << 20;
 /// Events of a call that may be on their way; the reader gives back what it has read.
@@ -53,6 +52,9 @@ pub(super) enum Call {
     Generate(Box<ChatRequest>),
     Stream(Box<ChatRequest>),
     PromptTokens(Box<ChatRequest>),
+    SaveSession { path: PathBuf, request: Box<ChatRequest> },
+    LoadSession(PathBuf),
+    Stats,
     Embed { texts: Vec<String>, role: EmbedRole },
     Rerank { query: String, texts: Vec<String>, top_k: Option<usize> },
 }
@@ -93,6 +95,8 @@ pub(super) enum Reply {
     },
     /// Places in the request, best first.
     Ranked(Vec<(usize, f32)>),
+    Engine(EngineStats),
+    Batches(BatchStats),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -202,7 +206,7 @@ const KINDS: [ErrorKind; 17] = [
 
 /// Names that context values have in this crate; an error's names live as long as the program. Values of others go into
 /// the message.
-const KEYS: [&str; 73] = [
+const KEYS: [&str; 74] = [
     "adapter",
     "adapter_architecture",
     "adapter_shapes",
@@ -227,6 +231,7 @@ const KEYS: [&str; 73] = [
     "head_length",
     "help",
     "index",
+    "kept_bytes",
     "key",
     "keyword",
     "labels",

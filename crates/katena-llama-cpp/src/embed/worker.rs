@@ -37,7 +37,7 @@ pub(crate) type Finish = fn(&[f32]) -> Result<Vec<f32>>;
 /// println!("{} texts in {} batches, {} requests wait", stats.texts, stats.batches, stats.waiting);
 /// # }
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct BatchStats {
     /// Requests that wait or are in work.

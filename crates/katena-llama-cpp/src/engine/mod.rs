@@ -9,21 +9,26 @@
 //! | sampling at an index without logits, or before a decode | [`Output`] is given only for tokens that have them, and dies with its batch |
 //! | sampler chain without a choice at its end | samplers never see the context; [`Chooser`](crate::sample::Chooser) always ends in a choice |
 //! | `encode` on a decoder | never called; `decode` does both |
-//! | copying part of a sequence, or one out of range | [`Engine::share`] checks, and exists only for contexts whose sequences share one cache |
+//! | copying part of a sequence in a split cache, or one out of range | [`Engine::share`] checks, and copies rows there instead |
+//! | a state that is not of this context | [`Engine::restore`] writes all but the cache's own numbers itself |
 //! | `n_ctx` that takes all memory | estimated and refused before the context is made |
 
 mod guard;
 #[cfg(feature = "mtmd")]
 mod media;
 mod model;
+mod rows;
 mod shared;
 mod state;
 mod tuning;
 
 #[cfg(test)]
+mod rows_tests;
+#[cfg(test)]
 mod tests;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use katena_core::{Error, ErrorKind, Result};
 use llama_cpp_2::DecodeError;
@@ -38,7 +43,7 @@ use crate::lora::Adapter;
 use katena_gguf::Pooling;
 
 pub(crate) use model::{load_chat_model, load_model, model_name};
-pub(crate) use state::check_state;
+pub(crate) use rows::{Form, Rows};
 pub(crate) use tuning::Tuning;
 
 /// Largest batch that may be asked for.
@@ -51,13 +56,20 @@ const MAX_UBATCH: u32 = 512;
 /// What the context is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Logits of next tokens; all sequences share a cache of so many tokens.
-    Generate { cache_tokens: u32 },
+    /// Logits of next tokens; all sequences share a cache of so many tokens, or each has its own context.
+    Generate { cache_tokens: u32, unified: bool },
     /// One vector a sequence; all sequences share the context. `None`: pooling as the file says.
     Embed(Option<Pooling>),
     /// The numbers of a classification head for each sequence, in place of a vector; else as `Embed`. The caller has
     /// checked that the file has `cls.output.weight`: without it llama.cpp reads the wrong numbers.
     Rank,
+}
+
+impl Purpose {
+    /// True if sequences share one cache.
+    fn unified(self) -> bool {
+        !matches!(self, Self::Generate { unified: false, .. })
+    }
 }
 
 /// Size and shape of a context.
@@ -115,6 +127,10 @@ pub(crate) struct Engine<'m> {
     serial: u64,
     /// The batch whose outputs are there.
     decoded: Option<u64>,
+    /// What states look like, once it is known.
+    form: Option<Arc<Form>>,
+    /// For states on their way, kept for its memory.
+    scratch: Vec<u8>,
 }
 
 impl<'m> Engine<'m> {
@@ -150,7 +166,7 @@ impl<'m> Engine<'m> {
         let threads = range("threads", shape.threads, 512)?;
         range("context_tokens", shape.context_tokens, 1 << 28)?;
         let (total, ubatch, embed) = match shape.purpose {
-            Purpose::Generate { cache_tokens } => {
+            Purpose::Generate { cache_tokens, .. } => {
                 (range("cache_tokens", cache_tokens, 1 << 30)?, tuning.ubatch(MAX_UBATCH, batch), false)
             }
             Purpose::Embed(_) | Purpose::Rank => (shape.context_tokens, batch, true),
@@ -162,7 +178,7 @@ impl<'m> Engine<'m> {
             .with_n_seq_max(sequences)
             .with_n_threads(threads as i32)
             .with_n_threads_batch(threads as i32)
-            .with_kv_unified(true)
+            .with_kv_unified(shape.purpose.unified())
             .with_embeddings(embed)
             .with_no_perf(true);
         let pooling = match shape.purpose {
@@ -201,6 +217,8 @@ impl<'m> Engine<'m> {
             pushed: vec![0; sequences as usize],
             serial: 0,
             decoded: None,
+            form: None,
+            scratch: Vec::new(),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Sequences that share one cache: beginnings are marked as belonging to several of them, not copied.
+//! Beginnings that sequences have in common. In a unified cache they are marked as belonging to several, in a split one copied.
 
 use katena_core::{Error, Result};
 
@@ -23,26 +23,30 @@ impl Engine<'_> {
         !model.is_recurrent() && !model.is_hybrid() && !window
     }
 
-    /// Sequence `to`, which holds the same tokens as `from` as far as it goes, shares the tokens of `from` up to `end`.
+    /// Sequence `to`, which holds the same tokens as `from` as far as it goes, gets the tokens of `from` up to `end`.
     ///
     /// # Errors
-    /// `InvalidInput` if there are no such sequences or tokens, or a batch is being filled.
+    /// `InvalidInput` if there are no such sequences or tokens, or a batch is being filled; in a split cache as
+    /// [`Engine::rows`] and [`Engine::restore`].
     pub(crate) fn share(&mut self, from: usize, to: usize, end: usize) -> Result<()> {
-        let filling = self.decoded != Some(self.serial) && self.batch.n_tokens() > 0;
         let (Some(held), Some(start)) = (self.positions.get(from).copied(), self.positions.get(to).copied())
         else {
             return Err(Error::invalid_input("there is no such sequence")
                 .with_context("sequences", format!("{from}, {to}")));
         };
-        let end = u32::try_from(end).ok().filter(|end| start < *end && *end <= held && from != to);
-        let unified = matches!(self.shape.purpose, Purpose::Generate { .. });
-        let (Some(end), true, false) = (end, unified, filling) else {
+        let last = u32::try_from(end).ok().filter(|end| start < *end && *end <= held && from != to);
+        let generates = matches!(self.shape.purpose, Purpose::Generate { .. });
+        let (Some(last), true, false) = (last, generates, self.filling()) else {
             return Err(Error::invalid_input("this part of a sequence can't be shared now"));
         };
-        self.context.copy_kv_cache_seq(from as i32, to as i32, Some(start), Some(end)).map_err(|e| {
+        if !self.shape.purpose.unified() {
+            let rows = self.rows(from, 0..end)?;
+            return self.restore(to, &[&rows], end);
+        }
+        self.context.copy_kv_cache_seq(from as i32, to as i32, Some(start), Some(last)).map_err(|e| {
             Error::unexpected("llama.cpp could not share a part of a sequence").with_source(e)
         })?;
-        self.positions[to] = end;
+        self.positions[to] = last;
         Ok(())
     }
 
@@ -52,7 +56,7 @@ impl Engine<'_> {
     /// `InvalidInput` if a batch is being filled, `Unsupported` if the model's memory can't be cut there; nothing is
     /// dropped then.
     pub(crate) fn trim(&mut self, sequence: usize, length: usize) -> Result<()> {
-        if self.decoded != Some(self.serial) && self.batch.n_tokens() > 0 {
+        if self.filling() {
             return Err(Error::invalid_input("a sequence can't be cut while a batch is filled"));
         }
         let Some(held) = self.positions.get(sequence).copied() else {

@@ -1,87 +1,91 @@
-//! The cache of one sequence in llama.cpp's own file, and back. A file from outside is looked through first.
+//! The cache of one sequence to main memory, and back.
 
-use std::path::Path;
+use std::ops::Range;
+use std::sync::Arc;
 
 use katena_core::{Error, Result};
+use llama_cpp_2::LlamaStateSeqFlags;
 use llama_cpp_2::token::LlamaToken;
 
-use super::{Engine, Purpose};
+use super::rows::{Form, Rows};
+use super::{Engine, Want};
 
-/// What llama.cpp's file of a sequence begins with: `ggsq`, and the version.
-const MAGIC: u32 = 0x6767_7371;
-const VERSION: u32 = 4;
-/// Magic, version, number of tokens.
-const HEAD: usize = 12;
-/// Streams and cells; then for each cell position, number of sequences, sequence.
-const CELLS: usize = 8;
-const CELL: usize = 12;
+/// Bytes of a buffer that is kept for the next state.
+const SCRATCH: usize = 32 << 20;
 
 impl Engine<'_> {
-    /// Writes what a sequence holds to a file, with its tokens.
+    /// Learns what states look like, by computing one token. `None` if they are of a form that is not known here: then
+    /// nothing can be kept. All sequences are empty and must be.
+    pub(crate) fn learn_form(&mut self) -> Option<Arc<Form>> {
+        let one = LlamaToken::new(0);
+        let computed = self.push(one, 0, Want::Logits).and_then(|_| self.decode());
+        let form = computed.ok().and_then(|()| self.with_state(0, Form::of)).map(Arc::new);
+        self.clear_all();
+        self.form.clone_from(&form);
+        form
+    }
+
+    /// Looks at llama.cpp's state of a sequence.
+    fn with_state<T>(&mut self, sequence: usize, look: impl FnOnce(&[u8]) -> T) -> T {
+        let (sequence, flags) = (sequence as i32, LlamaStateSeqFlags::empty());
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.resize(self.context.state_seq_get_size_ext(sequence, flags), 0);
+        // SAFETY: the buffer has the size that llama.cpp has just said it will write for this sequence; the context is
+        // not used in between, since `self` is borrowed and contexts don't leave their thread.
+        let written = unsafe { self.context.state_seq_get_data_ext(bytes.as_mut_ptr(), sequence, flags) };
+        let found = look(&bytes[..written.min(bytes.len())]);
+        self.reuse(bytes);
+        found
+    }
+
+    /// Keeps a buffer for the next time, unless it is large: fresh memory takes longer than what is done with it.
+    fn reuse(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= SCRATCH {
+            bytes.clear();
+            self.scratch = bytes;
+        }
+    }
+
+    /// The state of the tokens at positions `range` of a sequence.
     ///
     /// # Errors
-    /// `InvalidInput` for a sequence that does not exist or does not hold as many tokens, `Unexpected` if llama.cpp fails.
-    pub(crate) fn save_state(&self, sequence: usize, tokens: &[i32], path: &Path) -> Result<()> {
+    /// `InvalidInput` for a sequence or tokens that are not there, `Unexpected` if llama.cpp fails or gives another form.
+    pub(crate) fn rows(&mut self, sequence: usize, range: Range<usize>) -> Result<Rows> {
         let held = self.positions.get(sequence).copied().unwrap_or(0) as usize;
-        if held == 0 || held != tokens.len() || !matches!(self.shape.purpose, Purpose::Generate { .. }) {
-            return Err(Error::invalid_input("there is no such state to save"));
+        let there = range.start < range.end && range.end <= held && !self.filling();
+        let form = self.form.clone().filter(|_| there);
+        let form = form.ok_or_else(|| Error::invalid_input("there is no such state to keep"))?;
+        self.with_state(sequence, |state| Rows::of(&form, state, range))
+            .ok_or_else(|| Error::unexpected("llama.cpp gave a state that is not of the usual form"))
+    }
+
+    /// Puts the first `end` tokens of these parts in a sequence, in place of what it holds. After an error it is empty.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a sequence or tokens that are not there, `Unexpected` if llama.cpp fails or has no room.
+    pub(crate) fn restore(&mut self, sequence: usize, parts: &[&Rows], end: usize) -> Result<()> {
+        let there: usize = parts.iter().map(|p| p.tokens()).sum();
+        let good = sequence < self.positions.len() && (1..=there.min(self.context_tokens())).contains(&end);
+        let form = self.form.clone().filter(|_| good && !self.filling());
+        let form = form.ok_or_else(|| Error::invalid_input("a state can't be put there"))?;
+        let mut state = std::mem::take(&mut self.scratch);
+        Rows::write_state(&form, parts, end, &mut state);
+        self.clear(sequence);
+        let flags = LlamaStateSeqFlags::empty();
+        // SAFETY: llama.cpp reads within the buffer's length, and checks marks, types and sizes as it goes; all that is
+        // not the cache's own numbers was written above, with positions and the number of cells within the context.
+        let read = unsafe { self.context.state_seq_set_data_ext(&state, sequence as i32, flags) };
+        self.reuse(state);
+        if !read {
+            self.clear(sequence);
+            return Err(Error::unexpected("llama.cpp did not take a sequence's state back"));
         }
-        let tokens: Vec<LlamaToken> = tokens.iter().map(|t| LlamaToken::new(*t)).collect();
-        self.context
-            .state_seq_save_file(path, sequence as i32, &tokens)
-            .map_err(|e| Error::unexpected("llama.cpp could not save a sequence").with_source(e))?;
+        self.positions[sequence] = end as u32;
         Ok(())
     }
 
-    /// Fills an empty sequence from a file that passed [`check_state`] with these tokens. After an error it is empty.
-    ///
-    /// # Errors
-    /// `InvalidInput` if the file is not of this model and context, the cache has no room for it, or the sequence is not
-    /// empty.
-    pub(crate) fn load_state(&mut self, sequence: usize, tokens: usize, path: &Path) -> Result<()> {
-        let empty = self.positions.get(sequence) == Some(&0);
-        let filling = self.decoded != Some(self.serial) && self.batch.n_tokens() > 0;
-        if !empty || filling || tokens > self.context_tokens() {
-            return Err(Error::invalid_input("a state can't be put there"));
-        }
-        let length = std::fs::metadata(path)?.len();
-        let read = self.context.state_seq_load_file(path, sequence as i32, tokens);
-        self.positions[sequence] = u32::try_from(tokens).unwrap_or(u32::MAX);
-        match read {
-            Ok((held, bytes)) if held.len() == tokens && bytes as u64 == length => Ok(()),
-            _ => {
-                self.clear(sequence);
-                Err(Error::invalid_input("the state is not one of this model with these settings"))
-            }
-        }
+    /// True while a batch is being filled.
+    pub(super) fn filling(&self) -> bool {
+        self.decoded != Some(self.serial) && self.batch.n_tokens() > 0
     }
-}
-
-/// Looks through the bytes of such a file: a plain cache of one sequence, these tokens, each of their positions once.
-///
-/// # Errors
-/// `InvalidInput` if it is anything else.
-pub(crate) fn check_state(bytes: &[u8], tokens: &[i32]) -> Result<()> {
-    let number = |at: usize| {
-        let four = bytes.get(at..at.checked_add(4)?)?;
-        Some(u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-    };
-    let plain = || {
-        let count = tokens.len();
-        (number(0)? == MAGIC && number(4)? == VERSION && number(8)? as usize == count).then_some(())?;
-        let cells = HEAD.checked_add(count.checked_mul(4)?)?;
-        let held = bytes.get(HEAD..cells)?.chunks_exact(4);
-        held.eq(tokens.iter().map(|t| t.to_le_bytes())).then_some(())?;
-        (number(cells)? == 1 && number(cells + 4)? as usize == count).then_some(())?;
-        bytes.get(..cells.checked_add(CELLS)?.checked_add(count.checked_mul(CELL)?)?)?;
-        let mut seen = vec![false; count];
-        for n in 0..count {
-            let at = cells + CELLS + n * CELL;
-            (number(at + 4)? == 1).then_some(())?;
-            let place = seen.get_mut(number(at)? as usize)?;
-            (!std::mem::replace(place, true)).then_some(())?;
-        }
-        Some(())
-    };
-    plain().ok_or_else(|| Error::invalid_input("the state is not that of a sequence"))
 }

@@ -19,7 +19,7 @@ const SHAPE: Shape = Shape {
     sequences: 2,
     batch_tokens: 32,
     threads: 1,
-    purpose: Purpose::Generate { cache_tokens: 512 },
+    purpose: Purpose::Generate { cache_tokens: 512, unified: true },
 };
 
 fn with_engine(test: impl FnOnce(&mut Engine<'_>)) {
@@ -123,8 +123,8 @@ fn impossible_shapes_are_refused() {
         Shape { threads: u32::MAX, ..SHAPE },
         Shape { context_tokens: 0, ..SHAPE },
         Shape { context_tokens: 2_000_000_000, ..SHAPE },
-        Shape { purpose: Purpose::Generate { cache_tokens: 0 }, ..SHAPE },
-        Shape { purpose: Purpose::Generate { cache_tokens: u32::MAX }, ..SHAPE },
+        Shape { purpose: Purpose::Generate { cache_tokens: 0, unified: true }, ..SHAPE },
+        Shape { purpose: Purpose::Generate { cache_tokens: u32::MAX, unified: true }, ..SHAPE },
     ] {
         assert_eq!(Engine::new(&model, shape).err().map(|e| e.kind()), Some(ErrorKind::Config), "{shape:?}");
     }
@@ -186,6 +186,127 @@ fn a_shared_beginning_is_as_good_as_a_computed_one() {
     });
 }
 
+/// A prompt of tokens that are all different.
+fn read(engine: &mut Engine<'_>, sequence: usize, range: std::ops::Range<i32>) -> Vec<f32> {
+    let mut last = None;
+    for n in range {
+        last = engine.push(token(60 + n), sequence, Want::Logits).unwrap();
+    }
+    engine.decode().unwrap();
+    engine.logits(last.unwrap()).unwrap().to_vec()
+}
+
+/// Full precision, with transposed values and without; a unified cache and a split one.
+fn with_each_cache(test: impl Fn(&mut Engine<'_>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = tiny_llama(folder.path());
+    let header = Header::read(&path, Keep::Small).unwrap();
+    let model = load_model(&path, &header, 0, None).unwrap();
+    for flash in [crate::FlashAttention::On, crate::FlashAttention::Off] {
+        let options = crate::LlamaOptions::new()
+            .with_cache_types(crate::CacheType::F32, crate::CacheType::F32)
+            .with_flash_attention(flash);
+        for unified in [true, false] {
+            let purpose = Purpose::Generate { cache_tokens: 768, unified };
+            let shape = Shape { sequences: 3, purpose, ..SHAPE };
+            let tuning = Tuning::of(&options, &header).unwrap();
+            let mut engine = Engine::tuned(&model, shape, tuning, None).unwrap();
+            assert!(engine.rows(0, 0..1).is_err(), "before the form is known");
+            let form = engine.learn_form().unwrap();
+            assert_eq!(engine.length(0), 0);
+            let bytes =
+                crate::memory::cache_bytes_per_token(&header, crate::CacheType::F32, crate::CacheType::F32);
+            assert_eq!(Some(form.token_bytes() as u64), bytes);
+            test(&mut engine);
+        }
+    }
+}
+
+#[test]
+fn states_can_be_cut_and_put_together() {
+    with_each_cache(|engine| {
+        read(engine, 0, 0..20);
+        let whole = read(engine, 0, 20..24);
+        let all = engine.rows(0, 0..24).unwrap();
+        assert_eq!(all.tokens(), 24);
+        engine.clear_all();
+        // Cells of two sequences in turn: none is in one piece.
+        for n in 0..10 {
+            read(engine, 1, 2 * n..2 * n + 2);
+            read(engine, 2, n..n + 1);
+        }
+        let (early, late) = (engine.rows(1, 0..7).unwrap(), engine.rows(1, 7..20).unwrap());
+        assert_eq!(early.tokens() + late.tokens(), 20);
+        let mixed = engine.rows(2, 0..10).unwrap();
+        // Cut elsewhere, and put into another sequence.
+        let parts = [&early.part(0..3), &early.part(3..7), &late.part(0..13)];
+        engine.restore(0, &parts, 20).unwrap();
+        assert_eq!(engine.length(0), 20);
+        assert_eq!(engine.rows(0, 0..20).unwrap().bytes(), engine.rows(1, 0..20).unwrap().bytes());
+        let again = read(engine, 0, 20..24);
+        let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far(&whole, &again) < 1e-4, "{}", far(&whole, &again));
+        // A part of what is there, in place of what the sequence held.
+        engine.restore(0, &[&all], 11).unwrap();
+        assert_eq!(engine.length(0), 11);
+        let shorter = read(engine, 0, 20..24);
+        assert!(far(&whole, &shorter) > 1e-3, "the comparison can fail");
+        assert_eq!(engine.rows(2, 0..10).unwrap().bytes(), mixed.bytes(), "the others are as they were");
+        engine.clear(0);
+        engine.share(1, 0, 12).unwrap();
+        assert_eq!(engine.rows(0, 0..12).unwrap().bytes(), engine.rows(1, 0..12).unwrap().bytes());
+        engine.clear(1);
+        assert_eq!([engine.length(0), engine.length(1)], [12, 0]);
+    });
+}
+
+#[test]
+fn states_that_are_not_there_are_errors() {
+    with_each_cache(|engine| {
+        read(engine, 1, 0..8);
+        for (sequence, range) in [(1, 0..9), (1, 3..3), (0, 0..1), (3, 0..1), (usize::MAX, 0..1)] {
+            assert_eq!(engine.rows(sequence, range).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        let rows = engine.rows(1, 0..8).unwrap();
+        for (sequence, end) in [(0, 0), (0, 9), (3, 8), (usize::MAX, 8)] {
+            assert_eq!(engine.restore(sequence, &[&rows], end).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        let long: Vec<&Rows> = std::iter::repeat_n(&rows, 33).collect();
+        assert!(engine.restore(0, &long, 257).is_err(), "longer than the context");
+        engine.push(token(1), 0, Want::Nothing).unwrap();
+        assert!(
+            engine.rows(1, 0..8).is_err() && engine.restore(2, &[&rows], 8).is_err(),
+            "while a batch is filled"
+        );
+        engine.decode().unwrap();
+        engine.restore(0, &long, 256).unwrap();
+        assert!(engine.push(token(1), 0, Want::Logits).is_err(), "the sequence is full");
+    });
+}
+
+#[test]
+fn a_state_that_the_cache_has_no_room_for_is_an_error() {
+    with_engine(|engine| {
+        engine.learn_form().unwrap();
+        for _ in 0..8 {
+            advance(engine, 0, 32);
+        }
+        let rows = engine.rows(0, 0..256).unwrap();
+        engine.restore(1, &[&rows], 256).unwrap();
+        engine.clear(1);
+        let mut small = SHAPE;
+        small.purpose = Purpose::Generate { cache_tokens: 256, unified: true };
+        let folder = tempfile::tempdir().unwrap();
+        let model = model(folder.path());
+        let mut other = Engine::new(&model, small).unwrap();
+        other.learn_form().unwrap();
+        advance(&mut other, 0, 8);
+        assert_eq!(other.restore(1, &[&rows], 256).unwrap_err().kind(), ErrorKind::Unexpected);
+        assert_eq!([other.length(0), other.length(1)], [8, 0]);
+        advance(&mut other, 1, 8);
+    });
+}
+
 #[test]
 fn sharing_and_cutting_out_of_range_are_errors() {
     with_engine(|engine| {
@@ -225,7 +346,8 @@ fn sharing_and_cutting_out_of_range_are_errors() {
 fn a_full_cache_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path());
-    let shape = Shape { sequences: 3, purpose: Purpose::Generate { cache_tokens: 256 }, ..SHAPE };
+    let shape =
+        Shape { sequences: 3, purpose: Purpose::Generate { cache_tokens: 256, unified: true }, ..SHAPE };
     let mut engine = Engine::new(&model, shape).unwrap();
     assert_eq!(engine.cache_tokens(), 256);
     for _ in 0..4 {

@@ -153,6 +153,10 @@ fn what_cannot_be_kept_is_unsupported_with_its_keyword() {
             "unevaluatedProperties",
         ),
         (json!({"$schema": "http://json-schema.org/draft-04/schema#", "const": 1}), "const"),
+        (
+            json!({"$schema": "http://json-schema.org/draft-07/schema#", "contentEncoding": "base64"}),
+            "contentEncoding",
+        ),
         (json!({"$schema": "http://json-schema.org/draft-07/schema#", "prefixItems": [true]}), "prefixItems"),
         (json!({"type": "string", "format": "phone-number-of-mars"}), "format"),
         (json!({"type": "string", "pattern": "(?=a)b"}), "pattern"),

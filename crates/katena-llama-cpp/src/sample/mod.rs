@@ -203,18 +203,31 @@ fn impossible() -> Error {
     Error::invalid_output("no token of the model continues the form that the answer must have")
 }
 
-/// The token with the largest logit; the first of equals.
+/// The token with the largest logit; the first of equals. First the largest of each block, in lanes that the compiler makes
+/// vectors of, then its place.
 fn likeliest(logits: &[f32]) -> Result<LlamaToken> {
-    let mut best = None;
-    let mut most = f32::NEG_INFINITY;
-    for (id, logit) in logits.iter().enumerate() {
-        if logit.is_nan() {
+    const LANES: usize = 16;
+    const BLOCK: usize = 64 * LANES;
+    let (mut most, mut start) = (f32::NEG_INFINITY, 0);
+    for (n, block) in logits.chunks(BLOCK).enumerate() {
+        let mut largest = [f32::NEG_INFINITY; LANES];
+        let mut strange = [0; LANES];
+        let (lanes, rest) = block.as_chunks::<LANES>();
+        for lane in lanes {
+            for at in 0..LANES {
+                strange[at] |= u32::from(lane[at].is_nan());
+                largest[at] = if lane[at] > largest[at] { lane[at] } else { largest[at] };
+            }
+        }
+        if strange != [0; LANES] || rest.iter().any(|logit| logit.is_nan()) {
             return Err(broken());
         }
-        if *logit > most {
-            most = *logit;
-            best = Some(id);
+        let largest = largest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+        if largest > most {
+            (most, start) = (largest, n * BLOCK);
         }
     }
-    best.map(|id| LlamaToken::new(id as i32)).ok_or_else(broken)
+    let place = logits[start..].iter().position(|logit| *logit == most);
+    let best = place.filter(|_| most > f32::NEG_INFINITY).map(|n| LlamaToken::new((start + n) as i32));
+    best.ok_or_else(broken)
 }

@@ -176,6 +176,12 @@ impl Walk {
         if self.draft < 6 && object.contains_key("const") {
             return Err(unkept("const"));
         }
+        // Annotations since 2019-09; in drafts 6 and 7 validators may hold texts to them.
+        let content =
+            ["contentEncoding", "contentMediaType"].into_iter().find(|key| object.contains_key(*key));
+        if let (6 | 7, Some(keyword)) = (self.draft, content) {
+            return Err(unkept(keyword));
+        }
         if let Some(Value::String(pattern)) = object.get_mut("pattern") {
             *pattern = rust_pattern(pattern, Use::Text).map_err(|e| e.with_context("keyword", "pattern"))?;
         }

@@ -6,6 +6,25 @@ use super::{CacheOp, Request, Reuse, Scheduler};
 /// Tokens that are left free for each request that runs, so that a newcomer is not preempted at once.
 const RESERVE: usize = 16;
 
+/// A beginning counts if it is at least this part of a request: attention is computed in tiles of positions, and a prompt of 512
+/// tokens that begins inside of one takes 2 % longer (`docs/measurements.md`).
+const PART: usize = 32;
+
+/// How much of a request a beginning of `length` tokens spares; its last token is always computed.
+pub(super) fn spared(length: usize, tokens: &[i32]) -> usize {
+    let length = length.min(tokens.len() - 1);
+    if length * PART < tokens.len() { 0 } else { length }
+}
+
+/// Where a beginning is.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// In the sequence of a running request.
+    Sequence(usize),
+    /// In main memory.
+    Kept,
+}
+
 impl Scheduler {
     /// Puts a request among the waiting, by age.
     pub(super) fn wait(&mut self, request: Request) {
@@ -37,21 +56,21 @@ impl Scheduler {
         }
     }
 
-    /// The longest beginning of the request's tokens that a sequence holds, short of the last token, and that sequence.
-    fn best(&self, tokens: &[i32]) -> Option<(usize, usize)> {
+    /// The longest beginning of the tokens that is there, short of the last token, and where.
+    fn best(&self, tokens: &[i32]) -> Option<(usize, Source)> {
         if self.limits.reuse == Reuse::Off {
             return None;
         }
         let most = tokens.len() - 1;
-        let running =
-            self.running.iter().map(|r| (common(tokens, self.cells.tokens(r.sequence)), r.sequence));
-        self.tree
-            .longest(tokens)
-            .into_iter()
-            .chain(running)
-            .map(|(length, sequence)| (length.min(most), sequence))
-            .filter(|(length, _)| *length > 0)
-            .max_by_key(|(length, _)| *length)
+        let running = self
+            .running
+            .iter()
+            .map(|r| (common(tokens, self.cells.tokens(r.sequence)).min(most), Source::Sequence(r.sequence)));
+        let running = running.max_by_key(|(length, _)| *length);
+        let kept = Some((spared(self.tree.longest(tokens), tokens), Source::Kept));
+        // A unified cache shares cells of a sequence and copies nothing; from a split one two copies are made.
+        let both = if self.limits.unified { [kept, running] } else { [running, kept] };
+        both.into_iter().flatten().filter(|(length, _)| *length > 0).max_by_key(|(length, _)| *length)
     }
 
     /// An older request that is about to compute a longer beginning of `tokens` than `have`.
@@ -59,26 +78,29 @@ impl Scheduler {
         if self.limits.reuse == Reuse::Off {
             return None;
         }
-        let most = tokens.len() - 1;
         self.running
             .iter()
             .filter(|r| r.order < order && !r.paused && r.remaining() > 0)
-            .map(|r| (r.id, common(tokens, &r.tokens).min(most)))
+            .map(|r| (r.id, spared(common(tokens, &r.tokens), tokens)))
             .filter(|(_, length)| *length > have)
             .max_by_key(|(_, length)| *length)
     }
 
-    /// True if the request's tokens and some more fit beside those that run.
+    /// True if the request's tokens and some more fit beside those that run. In a split cache each slot has its room.
     fn fits(&self, request: &Request) -> bool {
-        let (shared, idle) = match self.best(&request.tokens) {
-            Some((length, sequence)) => (length, self.cells.idle_in(sequence, length)),
+        if !self.limits.unified {
+            return true;
+        }
+        let (have, shared) = match self.best(&request.tokens) {
+            Some((length, Source::Sequence(_))) => (length, length),
+            Some((length, Source::Kept)) => (length, 0),
             None => (0, 0),
         };
-        let led = self.leader(request.order, &request.tokens, shared).map_or(shared, |(_, length)| length);
+        let led = self.leader(request.order, &request.tokens, have).map_or(0, |(_, length)| length - have);
         let pending: usize = self.running.iter().map(|r| r.remaining() - self.led(r)).sum();
         let left = (request.prompt + request.most).saturating_sub(request.tokens.len());
         let reserve = left.min(RESERVE) + RESERVE * self.running.len();
-        self.cells.live() + idle + pending + (request.tokens.len() - led) + reserve <= self.capacity
+        self.cells.used() + pending + (request.tokens.len() - shared - led) + reserve <= self.capacity
     }
 
     /// Tokens that a running request will share instead of computing.
@@ -88,35 +110,59 @@ impl Scheduler {
     }
 
     fn enter(&mut self, mut request: Request) {
-        let best = self.best(&request.tokens);
-        // The sequence that is to be shared is the most recently used one now.
-        if let Some((_, sequence)) = best {
-            self.touch(sequence);
-        }
-        let Some(sequence) = self.free_sequence() else {
-            // There are at least as many sequences as slots, and all that are not running can be freed.
-            self.wait(request);
-            return;
+        let (sequence, computed) = match self.take_idle(&request.tokens) {
+            Some(found) => found,
+            None => {
+                let Some(sequence) = self.lowest_free() else {
+                    // There are as many sequences as slots.
+                    self.wait(request);
+                    return;
+                };
+                self.free.retain(|s| *s != sequence);
+                (sequence, 0)
+            }
         };
-        self.cells.set_live(sequence, true);
         request.sequence = sequence;
         request.computed = 0;
-        // It may have been dropped for its id.
-        if let Some((length, from)) = best.filter(|(n, from)| self.cells.tokens(*from).len() >= *n) {
+        self.count_reused(&mut request, computed);
+        if let Some((length, from)) = self.best(&request.tokens) {
             self.share(&mut request, from, length);
         }
         request.leader = self.leader(request.order, &request.tokens, request.computed);
-        request.started = true;
         let at = self.running.partition_point(|r| r.order < request.order);
         self.running.insert(at, request);
     }
 
-    fn share(&mut self, request: &mut Request, from: usize, end: usize) {
-        let start = request.computed;
-        self.ops.push(CacheOp::Copy { from, to: request.sequence, start, end });
-        self.cells.copy(from, request.sequence, end);
+    /// Gives a request a beginning that is there, if it has less and there is room.
+    fn share(&mut self, request: &mut Request, from: Source, end: usize) {
+        let (start, to) = (request.computed, request.sequence);
+        let copied = match from {
+            Source::Sequence(_) if self.limits.unified => 0,
+            Source::Sequence(_) => end.saturating_sub(start),
+            Source::Kept => end,
+        };
+        if end <= start || self.cells.used() + copied > self.capacity {
+            return;
+        }
+        match from {
+            Source::Sequence(from) => {
+                self.ops.push(CacheOp::Copy { from, to, start, end });
+                self.cells.copy(from, to, end);
+            }
+            Source::Kept => {
+                let nodes = self.tree.path(&request.tokens[..end]);
+                self.ops.push(CacheOp::Restore { sequence: to, nodes, end });
+                self.cells.trim(to, 0);
+                request.tokens[..end].iter().for_each(|token| self.cells.push(to, *token));
+            }
+        }
+        self.count_reused(request, end);
+    }
+
+    /// The request has its first `end` tokens now, without computing them.
+    fn count_reused(&mut self, request: &mut Request, end: usize) {
         if !request.again {
-            let saved = end.min(request.prompt) - start.min(request.prompt);
+            let saved = end.min(request.prompt) - request.computed.min(request.prompt);
             request.reused += saved;
             self.counts.reused_tokens += saved as u64;
         }
@@ -129,14 +175,13 @@ impl Scheduler {
             let Some((leader, length)) = self.running[at].leader else { continue };
             let ready = match self.running.iter().find(|r| r.id == leader) {
                 Some(r) if r.computed < length && !r.paused => continue,
-                Some(r) if r.computed >= length => Some((length, r.sequence)),
+                Some(r) if r.computed >= length => Some((length, Source::Sequence(r.sequence))),
                 // It is gone or stands still; what it computed may be there.
                 _ => self.best(&self.running[at].tokens),
             };
             let mut request = self.running.remove(at);
             request.leader = None;
-            if let Some((length, from)) = ready.filter(|(n, _)| *n > request.computed) {
-                self.touch(from);
+            if let Some((length, from)) = ready {
                 self.share(&mut request, from, length);
             }
             request.leader = self.leader(request.order, &request.tokens, request.computed);

@@ -4,12 +4,12 @@
 //! single token is generating, one that lacks more has a prompt to read; after preemption it reads its own answer too.
 //!
 //! A step: the next token of each generating request, then pieces of prompts, oldest request first. Requests enter in the
-//! order in which they came; the first in line is never passed by. When the cache is full, what is only kept for reuse goes
-//! first, least recently used first and from its end; then requests whose reader does not read; then the youngest. The
-//! oldest is never preempted, and it fits alone: so there is always progress.
+//! order in which they came; the first in line is never passed by. When the cache is full, requests whose reader does not
+//! read give way, then the youngest. The oldest is never preempted, and it fits alone: so there is always progress.
 //!
-//! The sequence of a finished request is kept. A new request shares the cells of the longest beginning that any sequence
-//! holds, and waits for an older request that is just reading the same beginning: it is computed once.
+//! What a request computed is kept in main memory when it gives its cells back, within a budget, least recently used ends
+//! first out: in the cache it would cost the attention of all others. A new request gets the longest beginning that is kept or
+//! that a running one holds, and waits for an older request that is just reading the same beginning: it is computed once.
 
 mod admit;
 mod cells;
@@ -24,6 +24,7 @@ mod rule_tests;
 use std::collections::VecDeque;
 
 use cells::Cells;
+pub(crate) use prefix::New;
 use prefix::Tree;
 
 /// Names a request.
@@ -41,21 +42,19 @@ pub(crate) enum Reuse {
 /// What there is to share out. All numbers are at least 1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Requests that run side by side.
+    /// Requests that run side by side, each in a sequence of the cache.
     pub(crate) slots: usize,
-    /// Sequences of the cache, at least `slots`; those above are for keeping.
-    pub(crate) sequences: usize,
     /// Tokens that the cache holds.
     pub(crate) cache_tokens: usize,
+    /// Whether the sequences share the cache's cells; else each has `context_tokens` of its own.
+    pub(crate) unified: bool,
     /// Tokens of prompt and answer of one request.
     pub(crate) context_tokens: usize,
     /// Tokens of one step.
     pub(crate) batch_tokens: usize,
     /// Prompt tokens of a step in which a request generates.
     pub(crate) prefill_cap: usize,
-    /// Requests that may wait.
-    pub(crate) queue: usize,
-    /// Tokens that are kept for reuse while nobody uses them; the last finished request is kept whatever its length.
+    /// Tokens that are kept for reuse at most.
     pub(crate) kept_tokens: usize,
     pub(crate) reuse: Reuse,
 }
@@ -65,19 +64,26 @@ pub(crate) struct Limits {
 pub(crate) enum Refusal {
     /// Prompt and answer never fit; so many tokens would.
     TooLong(usize),
-    /// Too many wait.
-    QueueFull,
     /// There is nothing to compute or to generate.
     Empty,
 }
 
-/// A change of the cache, to be made before the step, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A change of the cache or of what is kept, to be made before the step, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CacheOp {
-    /// Sequence `to`, which holds `start` tokens, shares tokens `start..end` of `from`.
+    /// Sequence `to`, which holds the same `start` tokens, gets tokens `start..end` of `from`: shares them in a unified
+    /// cache, copies them in a split one.
     Copy { from: usize, to: usize, start: usize, end: usize },
     /// A sequence keeps its first `length` tokens.
     Trim { sequence: usize, length: usize },
+    /// The state of tokens `start..end` of a sequence is kept under a new number.
+    Save { sequence: usize, start: usize, end: usize, node: usize },
+    /// What is kept under a number is kept under two: the first `length` tokens, and under a new one the rest.
+    Split { node: usize, length: usize, tail: usize },
+    /// What is kept under a number is dropped; the number is free.
+    Forget { node: usize },
+    /// A sequence holds the first `end` tokens of what these numbers have together, and nothing else.
+    Restore { sequence: usize, nodes: Vec<usize>, end: usize },
 }
 
 /// A token to compute.
@@ -121,7 +127,6 @@ pub(crate) struct Counts {
     pub(crate) prompt_tokens: u64,
     /// Prompt tokens that were shared instead.
     pub(crate) reused_tokens: u64,
-    pub(crate) generated_tokens: u64,
     pub(crate) preemptions: u64,
     pub(crate) cancels: u64,
     pub(crate) waiting: usize,
@@ -129,6 +134,7 @@ pub(crate) struct Counts {
     /// Requests that wait for their reader, without a slot.
     pub(crate) parked: usize,
     pub(crate) cache_used: usize,
+    /// Tokens kept in main memory.
     pub(crate) cache_kept: usize,
 }
 
@@ -148,8 +154,6 @@ struct Request {
     /// Tokens of the step under way.
     planned: usize,
     paused: bool,
-    /// Had a slot before.
-    started: bool,
     /// Lost its slot before.
     again: bool,
     /// Prompt tokens that it did not have to compute.
@@ -168,13 +172,6 @@ impl Request {
     }
 }
 
-/// A sequence that nobody uses.
-#[derive(Debug)]
-struct Kept {
-    sequence: usize,
-    used: u64,
-}
-
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
@@ -183,35 +180,33 @@ pub(crate) struct Scheduler {
     capacity: usize,
     cells: Cells,
     tree: Tree,
-    kept: Vec<Kept>,
     free: Vec<usize>,
+    /// The sequence of the last request, of the one slot that there is.
+    idle: Option<usize>,
     /// Oldest first, as are the waiting.
     running: Vec<Request>,
     waiting: VecDeque<Request>,
     parked: Vec<Request>,
     ops: Vec<CacheOp>,
     failed: Vec<Id>,
-    clock: u64,
     next_order: u64,
     counts: Counts,
 }
 
 impl Scheduler {
     pub(crate) fn new(limits: Limits) -> Self {
-        let sequences = limits.sequences.max(limits.slots);
         Self {
-            limits: Limits { sequences, ..limits },
+            limits,
             capacity: limits.cache_tokens,
-            cells: Cells::new(sequences),
+            cells: Cells::new(limits.slots, limits.unified),
             tree: Tree::new(),
-            kept: Vec::new(),
-            free: (0..sequences).rev().collect(),
+            free: (0..limits.slots).collect(),
+            idle: None,
             running: Vec::new(),
             waiting: VecDeque::new(),
             parked: Vec::new(),
             ops: Vec::new(),
             failed: Vec::new(),
-            clock: 0,
             next_order: 0,
             counts: Counts::default(),
         }
@@ -226,10 +221,6 @@ impl Scheduler {
         if prompt.is_empty() || most == 0 {
             return Err(Refusal::Empty);
         }
-        let fresh = self.waiting.iter().filter(|r| !r.started).count();
-        if fresh >= self.limits.queue {
-            return Err(Refusal::QueueFull);
-        }
         self.waiting.push_back(Request {
             id,
             order: self.next_order,
@@ -240,7 +231,6 @@ impl Scheduler {
             computed: 0,
             planned: 0,
             paused: false,
-            started: false,
             again: false,
             reused: 0,
             leader: None,
@@ -291,11 +281,15 @@ impl Scheduler {
         }
     }
 
+    /// Forgets all requests and what is kept; the counts go on.
+    pub(crate) fn begin_again(&mut self, limits: Limits) {
+        *self = Self { counts: self.counts, ..Self::new(limits) };
+    }
+
     /// Takes the token that was chosen after a request's last one.
     pub(crate) fn generated(&mut self, id: Id, token: i32) {
         if let Some(request) = self.running.iter_mut().find(|r| r.id == id) {
             request.tokens.push(token);
-            self.counts.generated_tokens += 1;
         }
     }
 
@@ -318,20 +312,21 @@ impl Scheduler {
         self.follow();
         self.share_out();
         self.make_room();
-        for generates in [true, false] {
-            for request in self.running.iter().filter(|r| r.generates() == generates) {
-                let end = request.computed + request.planned;
-                for position in request.computed..end {
-                    step.items.push(Item {
-                        id: request.id,
-                        sequence: request.sequence,
-                        position,
-                        token: request.tokens[position],
-                        logits: position + 1 == request.tokens.len(),
-                    });
-                }
+        self.close_gaps();
+        for request in &self.running {
+            let end = request.computed + request.planned;
+            for position in request.computed..end {
+                step.items.push(Item {
+                    id: request.id,
+                    sequence: request.sequence,
+                    position,
+                    token: request.tokens[position],
+                    logits: position + 1 == request.tokens.len(),
+                });
             }
         }
+        // llama.cpp computes sequences of a split cache together where they follow each other.
+        step.items.sort_by_key(|item| item.sequence);
         step.ops.append(&mut self.ops);
         step.failed.append(&mut self.failed);
     }
@@ -384,7 +379,6 @@ impl Scheduler {
                 let mut failed = Vec::new();
                 while let Some(at) = self.running.iter().position(|r| r.planned > 0) {
                     let request = self.running.remove(at);
-                    self.cells.set_live(request.sequence, false);
                     self.drop_sequence(request.sequence);
                     failed.push(request.id);
                 }
@@ -400,7 +394,7 @@ impl Scheduler {
             running: self.running.len(),
             parked: self.parked.len(),
             cache_used: self.cells.used(),
-            cache_kept: self.cells.idle(),
+            cache_kept: self.tree.tokens(),
             ..self.counts
         }
     }

@@ -61,16 +61,21 @@ struct Cell {
     sequences: u128,
 }
 
-/// A unified cache as llama.cpp's: cells, each marked with its sequences.
-struct Cache(Vec<Option<Cell>>);
+/// A cache as llama.cpp's: cells, each marked with its sequences. In a split one each has one sequence.
+struct Cache {
+    cells: Vec<Option<Cell>>,
+    unified: bool,
+    /// Tokens in main memory, by number.
+    kept: BTreeMap<usize, Vec<i32>>,
+}
 
 impl Cache {
     fn length(&self, sequence: usize) -> usize {
-        self.0.iter().flatten().filter(|c| c.sequences >> sequence & 1 == 1).count()
+        self.cells.iter().flatten().filter(|c| c.sequences >> sequence & 1 == 1).count()
     }
 
     fn tokens(&self, sequence: usize) -> Vec<i32> {
-        let mine = self.0.iter().flatten().filter(|c| c.sequences >> sequence & 1 == 1);
+        let mine = self.cells.iter().flatten().filter(|c| c.sequences >> sequence & 1 == 1);
         let sorted: BTreeMap<usize, i32> = mine.map(|c| (c.position, c.token)).collect();
         assert!(sorted.keys().copied().eq(0..sorted.len()), "positions without a gap");
         assert_eq!(sorted.len(), self.length(sequence), "a position once");
@@ -81,43 +86,73 @@ impl Cache {
         match op {
             CacheOp::Copy { from, to, start, end } => {
                 assert!(start < end && end <= self.length(from) && start == self.length(to), "{op:?}");
-                for cell in self.0.iter_mut().flatten() {
+                let tokens = self.tokens(from);
+                assert_eq!(tokens[..start], self.tokens(to)[..], "the same as far as it goes");
+                if !self.unified {
+                    self.put(to, start, &tokens[start..end]);
+                    return;
+                }
+                for cell in self.cells.iter_mut().flatten() {
                     if cell.sequences >> from & 1 == 1 && (start..end).contains(&cell.position) {
                         cell.sequences |= 1 << to;
                     }
                 }
             }
-            CacheOp::Trim { sequence, length } => {
-                for slot in &mut self.0 {
-                    if let Some(cell) = slot
-                        && cell.position >= length
-                    {
-                        cell.sequences &= !(1 << sequence);
-                        if cell.sequences == 0 {
-                            *slot = None;
-                        }
-                    }
+            CacheOp::Trim { sequence, length } => self.trim(sequence, length),
+            CacheOp::Save { sequence, start, end, node } => {
+                let tokens = self.tokens(sequence)[start..end].to_vec();
+                assert!(!tokens.is_empty() && self.kept.insert(node, tokens).is_none(), "{op:?}");
+            }
+            CacheOp::Split { node, length, tail } => {
+                let rest = self.kept.get_mut(&node).unwrap().split_off(length);
+                assert!(!rest.is_empty() && self.kept.insert(tail, rest).is_none(), "{op:?}");
+            }
+            CacheOp::Forget { node } => assert!(self.kept.remove(&node).is_some()),
+            CacheOp::Restore { sequence, ref nodes, end } => {
+                let mut tokens: Vec<i32> = nodes.iter().flat_map(|n| self.kept[n].clone()).collect();
+                assert!(0 < end && end <= tokens.len(), "{op:?}");
+                tokens.truncate(end);
+                self.trim(sequence, 0);
+                self.put(sequence, 0, &tokens);
+            }
+        }
+    }
+
+    fn trim(&mut self, sequence: usize, length: usize) {
+        for slot in &mut self.cells {
+            if let Some(cell) = slot
+                && cell.position >= length
+            {
+                cell.sequences &= !(1 << sequence);
+                if cell.sequences == 0 {
+                    *slot = None;
                 }
             }
         }
     }
 
+    fn put(&mut self, sequence: usize, start: usize, tokens: &[i32]) {
+        assert!(self.used() + tokens.len() <= self.cells.len(), "there is room for what is copied");
+        let mut free = 0;
+        for (n, token) in tokens.iter().enumerate() {
+            while self.cells[free].is_some() {
+                free += 1;
+            }
+            self.cells[free] = Some(Cell { position: start + n, token: *token, sequences: 1 << sequence });
+        }
+    }
+
     fn used(&self) -> usize {
-        self.0.iter().flatten().count()
+        self.cells.iter().flatten().count()
     }
 
     fn compute(&mut self, items: &[Item]) -> bool {
-        if self.used() + items.len() > self.0.len() {
+        if self.used() + items.len() > self.cells.len() {
             return false;
         }
-        let mut free = 0;
         for item in items {
             assert_eq!(item.position, self.length(item.sequence), "the next position");
-            while self.0[free].is_some() {
-                free += 1;
-            }
-            self.0[free] =
-                Some(Cell { position: item.position, token: item.token, sequences: 1 << item.sequence });
+            self.put(item.sequence, item.position, &[item.token]);
         }
         true
     }
@@ -152,14 +187,15 @@ impl World {
         let mut random = Random(seed);
         let slots = random.within(1, 6);
         let context_tokens = random.within(8, 60);
+        let unified = slots > 1 && random.one_in(2);
+        let most = slots * context_tokens;
         let limits = Limits {
             slots,
-            sequences: slots + random.below(8),
-            cache_tokens: random.within(context_tokens, context_tokens * (slots + 1)),
+            unified,
+            cache_tokens: if unified { random.within(context_tokens, most) } else { most },
             context_tokens,
             batch_tokens: random.within(1, 40),
             prefill_cap: random.within(1, 20),
-            queue: random.within(1, 12),
             kept_tokens: random.below(100),
             reuse: if random.one_in(8) { Reuse::Off } else { Reuse::Prefixes },
         };
@@ -167,7 +203,7 @@ impl World {
         let moody = random.one_in(10);
         Self {
             scheduler: Scheduler::new(limits),
-            cache: Cache(vec![None; limits.cache_tokens]),
+            cache: Cache { cells: vec![None; limits.cache_tokens], unified, kept: BTreeMap::new() },
             clients: BTreeMap::new(),
             next: 0,
             served: 0,
@@ -185,17 +221,12 @@ impl World {
         prompt.truncate(random.below(40));
         prompt.extend((0..random.within(1, 12)).map(|_| random.within(1, 3) as i32));
         let most = random.within(1, 16);
-        let waiting = self.scheduler.waiting.iter().filter(|r| !r.started).count();
         let fits = self.scheduler.longest();
         let length = prompt.len() + most;
         match self.scheduler.submit(self.next, prompt.clone(), most) {
-            Ok(()) => assert!(length <= fits && waiting < self.limits.queue),
+            Ok(()) => assert!(length <= fits),
             Err(Refusal::TooLong(n)) => {
                 assert!(n == fits && length > fits);
-                return;
-            }
-            Err(Refusal::QueueFull) => {
-                assert_eq!(waiting, self.limits.queue);
                 return;
             }
             Err(Refusal::Empty) => panic!("neither was empty"),
@@ -219,7 +250,7 @@ impl World {
         self.scheduler.plan(&mut self.step);
         let step = std::mem::take(&mut self.step);
         for op in &step.ops {
-            self.cache.apply(*op);
+            self.cache.apply(op.clone());
         }
         assert!(step.failed.is_empty() || self.moody, "a request that fits is never given up");
         for id in &step.failed {
@@ -260,9 +291,14 @@ impl World {
         for item in &step.items {
             assert!(!self.clients[&item.id].paused, "a paused request computes nothing");
         }
+        if !self.limits.unified && self.limits.reuse == Reuse::Prefixes {
+            let mut used: Vec<usize> = self.scheduler.running.iter().map(|r| r.sequence).collect();
+            used.sort_unstable();
+            assert!(used.iter().copied().eq(0..used.len()), "no gap: {used:?}");
+        }
         // Nobody passes by: who comes later begins later.
         for request in &self.scheduler.running {
-            let first = self.scheduler.waiting.iter().find(|r| !r.started);
+            let first = self.scheduler.waiting.iter().find(|r| !r.again);
             assert!(first.is_none_or(|r| r.id > request.id), "admitted in order");
         }
         if !step.items.is_empty() {
@@ -297,7 +333,29 @@ impl World {
         }
     }
 
+    /// Something was computed elsewhere: a session is loaded.
+    fn learn(&mut self) {
+        let random = &mut self.random;
+        let mut tokens = self.themes[random.below(3)].clone();
+        tokens.truncate(random.below(40));
+        tokens.extend((0..random.below(12)).map(|_| random.within(1, 3) as i32));
+        let new = self.scheduler.learn(&tokens);
+        let mut ops = Vec::new();
+        self.scheduler.take_ops(&mut ops);
+        for op in ops {
+            self.cache.apply(op);
+        }
+        if let Some(New { node, start }) = new {
+            let end = tokens.len().min(self.limits.kept_tokens);
+            assert!(self.cache.kept.insert(node, tokens[start..end].to_vec()).is_none());
+        }
+        self.audit();
+    }
+
     fn disturb(&mut self) {
+        if self.limits.reuse == Reuse::Prefixes && self.random.one_in(25) {
+            self.learn();
+        }
         if self.random.one_in(12)
             && let Some(id) = self.some_client()
         {
@@ -326,11 +384,11 @@ impl World {
             let held = self.cache.tokens(request.sequence);
             assert_eq!(held, request.tokens[..request.computed]);
         }
-        for kept in &self.scheduler.kept {
-            assert_eq!(self.cache.tokens(kept.sequence), self.scheduler.cells.tokens(kept.sequence));
-        }
-        let ids = self.scheduler.free.len() + self.scheduler.kept.len() + self.scheduler.running.len();
-        assert_eq!(ids, self.limits.sequences.max(self.limits.slots), "no sequence is lost");
+        assert_eq!(self.scheduler.tree.labels(), self.cache.kept, "what is kept");
+        assert!(self.scheduler.tree.tokens() <= self.limits.kept_tokens);
+        let idle = self.scheduler.idle.iter().count();
+        let ids = self.scheduler.free.len() + idle + self.scheduler.running.len();
+        assert_eq!(ids, self.limits.slots, "no sequence is lost");
     }
 }
 
@@ -364,7 +422,7 @@ fn play(seed: u64) -> (usize, Counts) {
     assert!(world.scheduler.is_idle());
     world.step();
     world.audit();
-    assert_eq!(world.scheduler.cells.live(), 0);
+    assert!(world.scheduler.idle.is_some() || world.cache.used() == 0);
     (world.served, world.scheduler.counts())
 }
 

@@ -1,25 +1,36 @@
-//! A radix tree: which sequence holds the longest beginning of a list of tokens.
+//! A radix tree of the tokens whose state is kept in main memory. What lists begin with in common is kept once.
 
 use std::collections::BTreeMap;
+
+use super::CacheOp;
 
 const ROOT: usize = 0;
 
 #[derive(Debug, Default)]
 struct Node {
-    /// Tokens on the way from the parent.
+    /// Tokens on the way from the parent; their state is kept under the node's number.
     label: Vec<i32>,
     parent: usize,
     /// By the first token of the child's label.
     children: BTreeMap<i32, usize>,
-    /// Sequences that end here.
-    ends: Vec<usize>,
+    /// When it was last of use, never before its children.
+    used: u64,
 }
 
-/// Token lists of sequences. Every leaf is the end of one.
+/// A new node, and how many tokens of its list were there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct New {
+    pub(crate) node: usize,
+    pub(crate) start: usize,
+}
+
+/// Lists of tokens. Changes of the tree are told as operations on what is kept.
 #[derive(Debug)]
 pub(super) struct Tree {
     nodes: Vec<Node>,
     free: Vec<usize>,
+    tokens: usize,
+    clock: u64,
 }
 
 /// How many tokens two lists begin with in common.
@@ -29,11 +40,15 @@ pub(super) fn common(a: &[i32], b: &[i32]) -> usize {
 
 impl Tree {
     pub(super) fn new() -> Self {
-        Self { nodes: vec![Node::default()], free: Vec::new() }
+        Self { nodes: vec![Node::default()], free: Vec::new(), tokens: 0, clock: 0 }
     }
 
-    fn node(&mut self, label: Vec<i32>, parent: usize) -> usize {
-        let node = Node { label, parent, ..Node::default() };
+    /// Tokens of all nodes.
+    pub(super) fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    fn add(&mut self, node: Node) -> usize {
         if let Some(at) = self.free.pop() {
             self.nodes[at] = node;
             at
@@ -43,108 +58,127 @@ impl Tree {
         }
     }
 
-    /// Adds a sequence.
-    pub(super) fn insert(&mut self, sequence: usize, tokens: &[i32]) {
-        let (mut at, mut rest) = (ROOT, tokens);
-        while let Some(first) = rest.first() {
-            let Some(&child) = self.nodes[at].children.get(first) else {
-                let leaf = self.node(rest.to_vec(), at);
-                self.nodes[at].children.insert(*first, leaf);
-                at = leaf;
-                break;
-            };
-            let same = common(&self.nodes[child].label, rest);
-            if same < self.nodes[child].label.len() {
-                // The child is cut in two.
-                let tail = self.nodes[child].label.split_off(same);
-                let head = std::mem::take(&mut self.nodes[child].label);
-                let middle = self.node(head, at);
-                self.nodes[at].children.insert(*first, middle);
-                self.nodes[middle].children.insert(tail[0], child);
-                self.nodes[child].label = tail;
-                self.nodes[child].parent = middle;
-                at = middle;
-            } else {
-                at = child;
-            }
-            rest = &rest[same..];
-        }
-        self.nodes[at].ends.push(sequence);
-    }
-
-    /// Walks as far as `tokens` go: the last node reached, and how far into it the tokens match.
-    fn walk(&self, tokens: &[i32], mut visit: impl FnMut(usize)) -> (usize, usize) {
+    /// The nodes that `tokens` lead through, and how many tokens they have in common with them: all but the last of the
+    /// last node's, perhaps.
+    fn walk(&self, tokens: &[i32], mut visit: impl FnMut(usize)) -> usize {
         let (mut at, mut depth) = (ROOT, 0);
         loop {
-            visit(at);
             let next = tokens.get(depth).and_then(|t| self.nodes[at].children.get(t));
-            let Some(&child) = next else { return (at, depth) };
+            let Some(&child) = next else { return depth };
+            visit(child);
             let label = &self.nodes[child].label;
             let same = common(label, &tokens[depth..]);
             depth += same;
             if same < label.len() {
-                return (child, depth);
+                return depth;
             }
             at = child;
         }
     }
 
-    /// The length of the longest beginning of `tokens` that a sequence holds, and that sequence.
-    pub(super) fn longest(&self, tokens: &[i32]) -> Option<(usize, usize)> {
-        let (mut at, depth) = self.walk(tokens, |_| ());
-        if depth == 0 {
+    /// The length of the longest beginning of `tokens` that is kept.
+    pub(super) fn longest(&self, tokens: &[i32]) -> usize {
+        self.walk(tokens, |_| ())
+    }
+
+    fn nodes(&self, tokens: &[i32]) -> Vec<usize> {
+        let mut nodes = Vec::new();
+        self.walk(tokens, |node| nodes.push(node));
+        nodes
+    }
+
+    fn touch(&mut self, nodes: &[usize]) {
+        self.clock += 1;
+        for node in nodes {
+            self.nodes[*node].used = self.clock;
+        }
+    }
+
+    /// The nodes that hold `tokens`, all of which are kept; the last may hold more. They are of use.
+    pub(super) fn path(&mut self, tokens: &[i32]) -> Vec<usize> {
+        let nodes = self.nodes(tokens);
+        self.touch(&nodes);
+        nodes
+    }
+
+    /// Adds a list; the node of what was not there, if anything was not. The list is of use.
+    pub(super) fn insert(&mut self, tokens: &[i32], ops: &mut Vec<CacheOp>) -> Option<New> {
+        let start = self.longest(tokens);
+        if start == tokens.len() {
+            self.path(tokens);
             return None;
         }
-        loop {
-            let node = &self.nodes[at];
-            if let Some(sequence) = node.ends.first() {
-                return Some((depth, *sequence));
-            }
-            at = *node.children.values().next()?;
+        let mut path = self.nodes(&tokens[..start]);
+        let parent = path.last().copied().unwrap_or(ROOT);
+        let held: usize = path.iter().map(|node| self.nodes[*node].label.len()).sum();
+        if held > start {
+            self.cut(parent, self.nodes[parent].label.len() - (held - start), ops);
         }
+        let label = tokens[start..].to_vec();
+        self.tokens += label.len();
+        let node = self.add(Node { label, parent, ..Node::default() });
+        self.nodes[parent].children.insert(tokens[start], node);
+        path.push(node);
+        self.touch(&path);
+        Some(New { node, start })
     }
 
-    /// The sequences that hold a beginning of `tokens` and nothing else.
-    pub(super) fn beginnings(&self, tokens: &[i32]) -> Vec<usize> {
-        let mut found = Vec::new();
-        self.walk(tokens, |at| found.extend(&self.nodes[at].ends));
-        found
+    /// Cuts a node in two: it keeps the first `length` tokens, a new one under it has the rest.
+    fn cut(&mut self, at: usize, length: usize, ops: &mut Vec<CacheOp>) {
+        let label = self.nodes[at].label.split_off(length);
+        let (first, used) = (label[0], self.nodes[at].used);
+        let children = std::mem::take(&mut self.nodes[at].children);
+        let tail = self.add(Node { label, parent: at, children, used });
+        let below: Vec<usize> = self.nodes[tail].children.values().copied().collect();
+        for child in below {
+            self.nodes[child].parent = tail;
+        }
+        self.nodes[at].children.insert(first, tail);
+        ops.push(CacheOp::Split { node: at, length, tail });
     }
 
-    /// Forgets a sequence that was added with these tokens.
-    pub(super) fn remove(&mut self, sequence: usize, tokens: &[i32]) {
-        let (mut at, _) = self.walk(tokens, |_| ());
-        self.nodes[at].ends.retain(|s| *s != sequence);
-        // Leaves without an end go, and what they leave behind.
-        while at != ROOT && self.nodes[at].ends.is_empty() && self.nodes[at].children.is_empty() {
-            let parent = self.nodes[at].parent;
-            let first = self.nodes[at].label[0];
-            self.nodes[parent].children.remove(&first);
-            self.nodes[at] = Node::default();
+    /// Drops ends of lists, least recently used first, until no more than `most` tokens are left; what was of use last stays.
+    pub(super) fn shrink(&mut self, most: usize, ops: &mut Vec<CacheOp>) {
+        while self.tokens > most {
+            let leaves = self.nodes.iter().enumerate().skip(1);
+            let leaves = leaves.filter(|(_, n)| n.children.is_empty() && !n.label.is_empty());
+            let Some((at, _)) = leaves.filter(|(_, n)| n.used < self.clock).min_by_key(|(_, n)| n.used)
+            else {
+                return;
+            };
+            let node = std::mem::take(&mut self.nodes[at]);
+            self.tokens -= node.label.len();
+            self.nodes[node.parent].children.remove(&node.label[0]);
             self.free.push(at);
-            at = parent;
-        }
-        // A way without a fork is one node.
-        if at != ROOT && self.nodes[at].ends.is_empty() && self.nodes[at].children.len() == 1 {
-            let Some(&child) = self.nodes[at].children.values().next() else { return };
-            let mut node = std::mem::take(&mut self.nodes[at]);
-            node.label.append(&mut self.nodes[child].label);
-            self.nodes[node.parent].children.insert(node.label[0], child);
-            self.nodes[child].label = node.label;
-            self.nodes[child].parent = node.parent;
-            self.free.push(at);
+            ops.push(CacheOp::Forget { node: at });
         }
     }
 
+    /// Each node's tokens.
     #[cfg(test)]
-    pub(super) fn nodes(&self) -> usize {
-        self.nodes.len() - self.free.len()
+    pub(super) fn labels(&self) -> BTreeMap<usize, Vec<i32>> {
+        let all = self.nodes.iter().enumerate().filter(|(_, n)| !n.label.is_empty());
+        all.map(|(at, n)| (at, n.label.clone())).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is kept, as operations say.
+    fn apply(kept: &mut BTreeMap<usize, Vec<i32>>, ops: &mut Vec<CacheOp>) {
+        for op in ops.drain(..) {
+            match op {
+                CacheOp::Split { node, length, tail } => {
+                    let rest = kept.get_mut(&node).unwrap().split_off(length);
+                    assert!(kept.insert(tail, rest).is_none());
+                }
+                CacheOp::Forget { node } => assert!(kept.remove(&node).is_some()),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn finds_what_a_search_through_all_finds() {
@@ -154,36 +188,49 @@ mod tests {
             (state >> 33) % most
         };
         let mut tree = Tree::new();
-        let mut held: Vec<(usize, Vec<i32>)> = Vec::new();
-        for round in 0..20_000 {
+        let mut kept = BTreeMap::new();
+        let mut ops = Vec::new();
+        for _ in 0..20_000 {
             let list: Vec<i32> = (0..=random(8)).map(|_| random(3) as i32).collect();
-            if held.len() < 12 && random(2) == 0 {
-                tree.insert(round, &list);
-                held.push((round, list.clone()));
-            } else if !held.is_empty() && random(3) == 0 {
-                let (sequence, tokens) = held.swap_remove(random(held.len() as u64) as usize);
-                tree.remove(sequence, &tokens);
-            }
-            let best = held.iter().map(|(_, t)| common(t, &list)).max().unwrap_or(0);
-            match tree.longest(&list) {
-                None => assert_eq!(best, 0),
-                Some((length, sequence)) => {
-                    assert_eq!(length, best);
-                    let tokens = &held.iter().find(|(s, _)| *s == sequence).unwrap().1;
-                    assert!(common(tokens, &list) >= length);
+            let before = tree.longest(&list);
+            match random(4) {
+                0 => {
+                    let new = tree.insert(&list, &mut ops);
+                    apply(&mut kept, &mut ops);
+                    assert_eq!(new.map_or(list.len(), |n| n.start), before);
+                    if let Some(new) = new {
+                        assert!(kept.insert(new.node, list[new.start..].to_vec()).is_none());
+                    }
+                    tree.shrink(20, &mut ops);
+                    apply(&mut kept, &mut ops);
+                    assert_eq!(tree.longest(&list), list.len(), "the last one stays");
+                    assert!(tree.tokens() <= 20);
+                }
+                _ => {
+                    let path = tree.path(&list[..before]);
+                    let held: Vec<i32> = path.iter().flat_map(|n| kept[n].clone()).collect();
+                    assert!(held.starts_with(&list[..before]));
+                    let without = path.split_last().map_or(0, |(_, p)| p.iter().map(|n| kept[n].len()).sum());
+                    assert!(path.is_empty() || without < before, "no node too many");
                 }
             }
-            let mut found = tree.beginnings(&list);
-            found.sort_unstable();
-            let mut all: Vec<usize> =
-                held.iter().filter(|(_, t)| list.starts_with(t)).map(|(s, _)| *s).collect();
-            all.sort_unstable();
-            assert_eq!(found, all);
-            assert!(tree.nodes() <= 2 * held.len() + 1, "no dead nodes");
+            assert_eq!(tree.labels(), kept);
+            assert_eq!(tree.tokens(), kept.values().map(Vec::len).sum::<usize>());
         }
-        for (sequence, tokens) in held {
-            tree.remove(sequence, &tokens);
+    }
+
+    #[test]
+    fn the_least_recently_used_end_goes_first() {
+        let (mut tree, mut ops) = (Tree::new(), Vec::new());
+        for list in [[1, 2, 3, 4], [1, 2, 5, 6], [7, 8, 9, 9]] {
+            tree.insert(&list, &mut ops);
         }
-        assert_eq!(tree.nodes(), 1);
+        assert_eq!(tree.tokens(), 10);
+        tree.path(&[1, 2, 3, 4]);
+        tree.insert(&[7, 8], &mut ops);
+        tree.shrink(8, &mut ops);
+        assert_eq!([tree.longest(&[1, 2, 3, 4]), tree.longest(&[1, 2, 5, 6])], [4, 2]);
+        tree.shrink(0, &mut ops);
+        assert_eq!([tree.longest(&[1]), tree.longest(&[7, 8, 9, 9])], [0, 4], "of use last");
     }
 }

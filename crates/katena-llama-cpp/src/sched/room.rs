@@ -1,12 +1,11 @@
-//! What gives way when the cache is full, and what is kept.
+//! What gives way when the cache is full, and what is kept of finished requests.
 
-use super::{CacheOp, Kept, Reuse, Scheduler};
-
-/// Tokens that are dropped together from what is kept: dropping one at a time costs more than computing a few again.
-const DROP: usize = 32;
+use super::admit::spared;
+use super::prefix::{New, common};
+use super::{CacheOp, Reuse, Scheduler};
 
 impl Scheduler {
-    /// Takes from the least important until the planned tokens fit.
+    /// Takes slots from the least important until the planned tokens fit.
     pub(super) fn make_room(&mut self) {
         loop {
             let planned: usize = self.running.iter().map(|r| r.planned).sum();
@@ -14,25 +13,20 @@ impl Scheduler {
             if needed == 0 || planned == 0 {
                 return;
             }
-            if self.evict(needed) {
-                continue;
-            }
             let unread = self.running.iter().rposition(|r| r.paused);
             let youngest = self.running.len() - 1;
-            match unread {
-                Some(at) if self.running.len() > 1 => self.preempt(at),
-                _ if self.running.len() > 1 => self.preempt(youngest),
-                _ => {
-                    let only = &mut self.running[0];
-                    only.planned -= needed.min(only.planned);
-                    if only.planned == 0 {
-                        let request = self.running.remove(0);
-                        self.release(request.sequence);
-                        self.failed.push(request.id);
-                    }
-                    return;
-                }
+            if self.running.len() > 1 {
+                self.preempt(unread.unwrap_or(youngest));
+                continue;
             }
+            let only = &mut self.running[0];
+            only.planned -= needed.min(only.planned);
+            if only.planned == 0 {
+                let request = self.running.remove(0);
+                self.release(request.sequence);
+                self.failed.push(request.id);
+            }
+            return;
         }
     }
 
@@ -53,122 +47,90 @@ impl Scheduler {
         }
     }
 
-    /// A request no longer uses its sequence: it is kept, if it holds what no other kept one does.
+    /// A request no longer uses its sequence: its state is kept in main memory, and the cells are free. Where there is one
+    /// slot, it stays where it is until another request comes: often that one goes on from there.
     pub(super) fn release(&mut self, sequence: usize) {
-        self.cells.set_live(sequence, false);
-        let tokens = self.cells.tokens(sequence);
-        if self.limits.reuse == Reuse::Off || tokens.is_empty() {
-            self.drop_sequence(sequence);
+        if self.limits.slots == 1 && self.limits.reuse == Reuse::Prefixes {
+            self.idle = Some(sequence);
             return;
         }
-        if let Some((length, other)) = self.tree.longest(tokens)
-            && length == tokens.len()
-        {
-            self.touch(other);
-            self.drop_sequence(sequence);
-            return;
-        }
-        for shorter in self.tree.beginnings(tokens) {
-            self.forget(shorter);
-        }
-        self.tree.insert(sequence, self.cells.tokens(sequence));
-        self.kept.push(Kept { sequence, used: self.clock });
-        self.touch(sequence);
-        while self.kept.len() > 1 && self.cells.idle() > self.limits.kept_tokens {
-            let over = self.cells.idle() - self.limits.kept_tokens;
-            if self.oldest_kept() == Some(sequence) || !self.evict(over) {
-                break;
-            }
-        }
-    }
-
-    /// Takes tokens that are computed elsewhere: an empty sequence with room for them. [`Scheduler::keep`] or
-    /// [`Scheduler::discard`] it. `None` if there is no room now, or nothing is kept.
-    pub(crate) fn adopt(&mut self, tokens: &[i32]) -> Option<usize> {
-        if self.limits.reuse == Reuse::Off || self.cells.live() + tokens.len() > self.capacity {
-            return None;
-        }
-        while self.cells.used() + tokens.len() > self.capacity {
-            if !self.evict(tokens.len()) {
-                return None;
-            }
-        }
-        let sequence = self.free_sequence()?;
-        self.cells.set_live(sequence, true);
-        for token in tokens {
-            self.cells.push(sequence, *token);
-        }
-        Some(sequence)
-    }
-
-    /// An adopted sequence has its tokens.
-    pub(crate) fn keep(&mut self, sequence: usize) {
-        self.release(sequence);
-    }
-
-    /// An adopted sequence has nothing.
-    pub(crate) fn discard(&mut self, sequence: usize) {
-        self.cells.set_live(sequence, false);
+        self.save(sequence);
         self.drop_sequence(sequence);
     }
 
-    /// Changes of the cache to be made now, before the next plan.
+    /// Keeps the state of a sequence's first tokens, as many as may be kept, where it isn't yet.
+    fn save(&mut self, sequence: usize) {
+        if self.limits.reuse == Reuse::Off {
+            return;
+        }
+        let tokens = self.cells.tokens(sequence);
+        let end = tokens.len().min(self.limits.kept_tokens);
+        if let Some(New { node, start }) = self.tree.insert(&tokens[..end], &mut self.ops) {
+            self.tree.shrink(self.limits.kept_tokens, &mut self.ops);
+            self.ops.push(CacheOp::Save { sequence, start, end, node });
+        }
+    }
+
+    /// The sequence of the request before, and how many of its tokens are those of the new one: if no more of them are
+    /// kept, it is left with these, else with none.
+    pub(super) fn take_idle(&mut self, tokens: &[i32]) -> Option<(usize, usize)> {
+        let sequence = self.idle.take()?;
+        let held = self.cells.tokens(sequence);
+        let mut same = spared(common(tokens, held), tokens);
+        if spared(self.tree.longest(tokens), tokens) > same {
+            same = 0;
+        }
+        if same < held.len() {
+            self.save(sequence);
+            self.cells.trim(sequence, same);
+            self.ops.push(CacheOp::Trim { sequence, length: same });
+        }
+        Some((sequence, same))
+    }
+
+    /// Takes tokens whose state is known from elsewhere, as many as may be kept; where the part that isn't kept yet belongs.
+    /// Make the operations of [`Scheduler::take_ops`] first.
+    pub(crate) fn learn(&mut self, tokens: &[i32]) -> Option<New> {
+        let end = tokens.len().min(self.limits.kept_tokens);
+        let new = self.tree.insert(&tokens[..end], &mut self.ops);
+        self.tree.shrink(self.limits.kept_tokens, &mut self.ops);
+        new
+    }
+
+    /// Operations to be made now, before the next plan.
     pub(crate) fn take_ops(&mut self, into: &mut Vec<CacheOp>) {
         into.append(&mut self.ops);
     }
 
-    /// Says that a kept sequence was of use.
-    pub(super) fn touch(&mut self, sequence: usize) {
-        self.clock += 1;
-        if let Some(kept) = self.kept.iter_mut().find(|k| k.sequence == sequence) {
-            kept.used = self.clock;
-        }
-    }
-
-    /// The least recently used kept sequence of which something can be dropped.
-    fn oldest_kept(&self) -> Option<usize> {
-        let idle = self.kept.iter().filter(|k| self.cells.end_is_idle(k.sequence));
-        idle.min_by_key(|k| k.used).map(|k| k.sequence)
-    }
-
-    /// Drops some of what is kept; false if there is nothing to drop. Call again until there is enough room.
-    fn evict(&mut self, wanted: usize) -> bool {
-        let Some(sequence) = self.oldest_kept() else { return false };
-        let length = self.cells.length_to_free(sequence, wanted.max(DROP));
-        self.tree.remove(sequence, self.cells.tokens(sequence));
-        self.cells.trim(sequence, length);
-        self.ops.push(CacheOp::Trim { sequence, length });
-        let tokens = self.cells.tokens(sequence);
-        let covered = self.tree.longest(tokens).is_some_and(|(n, _)| n == tokens.len());
-        if tokens.is_empty() || covered {
-            self.kept.retain(|k| k.sequence != sequence);
-            self.drop_sequence(sequence);
-        } else {
-            self.tree.insert(sequence, self.cells.tokens(sequence));
-        }
-        true
-    }
-
-    /// Drops a kept sequence.
-    fn forget(&mut self, sequence: usize) {
-        self.tree.remove(sequence, self.cells.tokens(sequence));
-        self.kept.retain(|k| k.sequence != sequence);
-        self.drop_sequence(sequence);
-    }
-
-    /// Empties a sequence that is neither running nor kept; its id is free.
+    /// Empties a sequence that no request uses; its id is free.
     pub(super) fn drop_sequence(&mut self, sequence: usize) {
         self.cells.trim(sequence, 0);
         self.ops.push(CacheOp::Trim { sequence, length: 0 });
         self.free.push(sequence);
     }
 
-    /// The id of an empty sequence; for it the least recently used kept one may go.
-    pub(super) fn free_sequence(&mut self) -> Option<usize> {
-        if self.free.is_empty() {
-            let oldest = self.kept.iter().min_by_key(|k| k.used).map(|k| k.sequence);
-            self.forget(oldest?);
+    /// The lowest free sequence.
+    pub(super) fn lowest_free(&self) -> Option<usize> {
+        self.free.iter().copied().min()
+    }
+
+    /// In a split cache llama.cpp computes neighbours together and others one after the other: the last ones move to
+    /// where sequences are free.
+    pub(super) fn close_gaps(&mut self) {
+        if self.limits.unified || self.limits.reuse == Reuse::Off {
+            return;
         }
-        self.free.pop()
+        while let Some(to) = self.lowest_free()
+            && let Some(last) = self.running.iter_mut().max_by_key(|r| r.sequence)
+            && to < last.sequence
+        {
+            let (from, end) = (std::mem::replace(&mut last.sequence, to), last.computed);
+            self.free.retain(|s| *s != to);
+            if end > 0 {
+                self.ops.push(CacheOp::Copy { from, to, start: 0, end });
+                self.cells.copy(from, to, end);
+            }
+            self.drop_sequence(from);
+        }
     }
 }

@@ -108,7 +108,8 @@ impl LlamaVision {
             threads: options.threads,
             gpu: if options.gpu_layers > 0 { Gpu::Used } else { Gpu::Unused },
         };
-        let mut estimate = memory::estimate_chat(&header, &options, context_tokens.into()).map_err(named)?;
+        let mut estimate =
+            memory::estimate_chat(&header, &options, context_tokens.into(), 0).map_err(named)?;
         estimate.weights_bytes = estimate.weights_bytes.saturating_add(head.weights_bytes);
         estimate.buffer_bytes = estimate.buffer_bytes.saturating_add(head.buffer_bytes);
         estimate.check().map_err(named)?;
@@ -129,7 +130,7 @@ impl LlamaVision {
             sequences: 1,
             batch_tokens: options.batch_tokens,
             threads: options.threads,
-            purpose: Purpose::Generate { cache_tokens: context_tokens },
+            purpose: Purpose::Generate { cache_tokens: context_tokens, unified: true },
         };
         let handle =
             worker::start(model.clone(), shape, name.clone(), eyes, (tuning, adapter)).map_err(other)?;
