@@ -104,9 +104,14 @@ impl Servers {
             server.arg(bin.join("postgres"));
         }
         server.arg("-D").arg(&db).args(["-p", &port]).current_dir(&data);
-        for setting in
-            ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=200"]
-        {
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=off",
+            "max_connections=200",
+            // A statement that runs away fails before the disk is full.
+            "temp_file_limit=1GB",
+        ] {
             server.args(["-c", setting]);
         }
         let psql = bin.join("psql");

@@ -2,7 +2,8 @@
 #![cfg(feature = "postgres")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use katena_chains::sql::{PgDatabase, Rows, SqlDatabase, SqlDialect, SqlGuard, SqlLimits, SqlQuestion};
@@ -10,6 +11,8 @@ use katena_core::fake::ScriptedChat;
 use katena_core::{ChainExt, ErrorKind, Message, Run};
 use katena_postgres::Pool;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 
 struct Shop {
     pool: Pool,
@@ -157,37 +160,67 @@ async fn a_slow_statement_ends_and_the_connection_is_clean() {
         let error = shop.database.query(&sql, &limits, &Run::new()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     }
-    // Dropped in its midst: the server is told to stop, and the connection is in no transaction when it is lent again.
-    let slow = guard.check("SELECT count(*) FROM generate_series(1, 1000000000000) AS a").unwrap();
-    let limits = SqlLimits::new().with_timeout(Duration::from_secs(600));
-    let started = Instant::now();
-    let run = Run::new();
-    tokio::select! {
-        _ = shop.database.query(&slow, &limits, &run) => unreachable!("it takes hours"),
-        () = async {
-            // Until the server has begun.
-            let client = shop.pool.get().await.unwrap();
-            loop {
-                let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%1000000000000%' AND pid <> pg_backend_pid()";
-                if client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-                    break;
-                }
-            }
-        } => {}
-    }
-    let client = shop.pool.get().await.unwrap();
-    loop {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%1000000000000%' AND pid <> pg_backend_pid()";
-        if client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            break;
-        }
-    }
-    drop(client);
-    assert!(started.elapsed() < Duration::from_secs(500));
+    drop_in_its_midst(&shop, &shop.database, "123457").await;
     for _ in 0..3 {
         let client = shop.pool.get().await.unwrap();
         client.batch_execute("CREATE TEMP TABLE IF NOT EXISTS writable (a int)").await.unwrap();
     }
+    shop.end().await;
+}
+
+/// A statement of hours, known by `mark`, is dropped once the server is at it. Returns when the server has stopped.
+async fn drop_in_its_midst(shop: &Shop, database: &PgDatabase, mark: &str) {
+    // Rows that are counted as they are made: nothing goes to the server's disk.
+    let hours = format!(
+        "SELECT count(*) FROM generate_series(1, 9999) AS a, generate_series(1, 9999) AS b,
+         generate_series(1, 9999) AS c, generate_series(1, 9999) AS d WHERE a <> {mark}"
+    );
+    let slow = shop.guard().check(&hours).unwrap();
+    let client = shop.pool.get().await.unwrap();
+    let sql = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{mark}%' AND pid <> pg_backend_pid()"
+    );
+    let running = async || client.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0) > 0;
+    let limits = SqlLimits::new().with_timeout(Duration::from_secs(600));
+    let run = Run::new();
+    tokio::select! {
+        _ = database.query(&slow, &limits, &run) => unreachable!("it takes hours"),
+        () = async { while !running().await {} } => {}
+    }
+    let started = Instant::now();
+    while running().await {
+        assert!(started.elapsed() < Duration::from_secs(300), "the server goes on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A server that is between two messages forgets what it was told: it must be told again.
+#[tokio::test]
+async fn a_cancel_that_gets_lost_is_sent_again() {
+    const LOST: usize = 2;
+    let Some(shop) = shop().await else { return };
+    let url = std::env::var("KATENA_TEST_POSTGRES_URL").unwrap();
+    let server = url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let through = url.replace(&server, &listener.local_addr().unwrap().to_string());
+    let cancels = Arc::new(AtomicUsize::new(0));
+    let seen = cancels.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            // Length and code: 80877102 asks for a cancel (PostgreSQL, "Message Formats", CancelRequest).
+            let mut head = [0_u8; 8];
+            near.read_exact(&mut head).await.unwrap();
+            if head[4..] == 80_877_102_u32.to_be_bytes() && seen.fetch_add(1, Ordering::SeqCst) < LOST {
+                continue;
+            }
+            let mut far = TcpStream::connect(&server).await.unwrap();
+            far.write_all(&head).await.unwrap();
+            tokio::spawn(async move { drop(copy_bidirectional(&mut near, &mut far).await) });
+        }
+    });
+    let database = PgDatabase::new(Pool::new(&through).unwrap());
+    drop_in_its_midst(&shop, &database, "123458").await;
+    assert!(cancels.load(Ordering::SeqCst) > LOST);
     shop.end().await;
 }
 

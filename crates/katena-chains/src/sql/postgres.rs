@@ -1,6 +1,7 @@
 //! A PostgreSQL database to ask.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -16,10 +17,13 @@ use super::rows::{Collector, ColumnSchema, Rows, SqlDatabase, SqlLimits, TableSc
 
 /// Most columns of a statement's rows; a function takes no more arguments.
 const MOST_COLUMNS: usize = 100;
+/// How often the server is told to stop a statement, with 50 ms to answer after the first time and twice as long after each
+/// further one: 51 s in all.
+const CANCELS: u32 = 10;
 
 /// A PostgreSQL database that is only read: each statement runs in a `READ ONLY` transaction of its own, which is rolled
 /// back, with `statement_timeout` and a search path of `pg_catalog, public`. Give it a role that may read no more than
-/// the tables in question: rights are the server's to keep.
+/// the tables in question, and a `temp_file_limit`: rights, and the room on its disk, are the server's to keep.
 ///
 /// A dropped future asks the server to stop and leaves the connection clean. Values come as JSON numbers and booleans, all
 /// else as the server's text.
@@ -58,8 +62,15 @@ impl Drop for Held {
         let token = lent.cancel_token();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                // Its outcome changes nothing: without it the statement ends at its timeout.
-                drop(token.cancel_query(NoTls).await);
+                // The server forgets a cancel that comes between two of our messages: it is told again until the
+                // connection answers, well or not. After the last time the statement ends at its timeout.
+                for again in 0..CANCELS {
+                    drop(token.cancel_query(NoTls).await);
+                    let wait = Duration::from_millis(50 << again);
+                    if tokio::time::timeout(wait, lent.check_connection()).await.is_ok() {
+                        break;
+                    }
+                }
                 drop(lent);
             });
         }
