@@ -35,8 +35,7 @@ fn has_libclang() -> bool {
     let in_dir = |dir: &Path| {
         std::fs::read_dir(dir).into_iter().flatten().flatten().any(|file| {
             let name = file.file_name();
-            let name = name.to_string_lossy();
-            (name.starts_with("libclang.so") || name.starts_with("libclang-")) && name.contains(".so")
+            is_libclang(&name.to_string_lossy())
         })
     };
     let mut dirs: Vec<PathBuf> = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from).into();
@@ -50,6 +49,12 @@ fn has_libclang() -> bool {
         }
     }
     dirs.iter().any(|d| in_dir(d))
+}
+
+/// The C interface to clang; `libclang-cpp`, which other packages bring, is another library.
+fn is_libclang(file: &str) -> bool {
+    file.starts_with("libclang.so")
+        || file.starts_with("libclang-") && file.contains(".so") && !file.starts_with("libclang-cpp")
 }
 
 /// What this user may do.
@@ -154,6 +159,16 @@ pub(crate) fn compiler_cache(command: &mut Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_libclang_is_libclang() {
+        for file in ["libclang.so", "libclang.so.1", "libclang-14.so.14.0.6", "libclang-19.so"] {
+            assert!(is_libclang(file), "{file}");
+        }
+        for file in ["libclang-cpp.so.14", "libclang-cpp.so", "libclang-14.a", "libclang_rt.so"] {
+            assert!(!is_libclang(file), "{file}");
+        }
+    }
 
     #[test]
     fn nothing_missing_does_nothing() {
