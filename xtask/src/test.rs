@@ -67,7 +67,11 @@ pub(crate) fn run() -> Result<()> {
 
     stages
         .check("fetch servers", || fetching.join().unwrap_or_else(|_| Err(Stop::Failed("panicked".into()))));
-    let mut environment = vec![("KATENA_REQUIRE_SERVERS", "1".into()), ("KATENA_REQUIRE_MODELS", "1".into())];
+    // What tests leave behind goes with it.
+    let scratch = std::env::temp_dir().join(format!("katena-tests-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch)?;
+    let mut environment = vec![("TMPDIR", scratch.to_string_lossy().into_owned())];
+    environment.extend([("KATENA_REQUIRE_SERVERS", "1".into()), ("KATENA_REQUIRE_MODELS", "1".into())]);
     let mut running = None;
     if built {
         let katena = workspace::target()?.join("debug/katena");
@@ -106,6 +110,7 @@ pub(crate) fn run() -> Result<()> {
     all(&mut doc);
     stages.tests("doc tests", doc.envs(environment.iter().cloned()));
     drop(running);
+    let _ = std::fs::remove_dir_all(&scratch);
     stages.check("examples", examples);
 
     stages.check("deny: bans, licences, sources", deny::run);

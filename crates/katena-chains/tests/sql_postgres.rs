@@ -148,7 +148,7 @@ async fn a_question_goes_through_to_the_server() {
 }
 
 #[tokio::test]
-async fn a_slow_statement_ends_and_the_connection_is_clean() {
+async fn a_slow_statement_ends() {
     let Some(shop) = shop().await else { return };
     let guard = shop.guard();
     let limits = SqlLimits::new().with_timeout(Duration::from_millis(100));

@@ -213,11 +213,21 @@ impl HttpStream {
         idle_timeout: Duration,
         context: &katena_core::Context,
     ) -> Self {
+        Self::over(head, response.bytes_stream().boxed(), limit, idle_timeout, context)
+    }
+
+    fn over(
+        head: Head,
+        body: BoxStream<'static, reqwest::Result<Bytes>>,
+        limit: usize,
+        idle_timeout: Duration,
+        context: &katena_core::Context,
+    ) -> Self {
         Self {
             head,
             limit,
             front: VecDeque::new(),
-            body: Some(response.bytes_stream().boxed()),
+            body: Some(body),
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             waiting_since: None,
@@ -393,3 +403,7 @@ pub(crate) fn after(wait: Duration) -> Instant {
 fn later(from: Instant, wait: Duration) -> Instant {
     from.checked_add(wait).unwrap_or_else(|| from + Duration::from_secs(30 * 365 * 86_400))
 }
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

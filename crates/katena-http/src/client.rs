@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use katena_core::{Context, Error, ErrorKind, Result};
@@ -17,6 +17,11 @@ use crate::options::{HttpOptions, Proxy};
 use crate::request::{HttpRequest, Method};
 use crate::secret::{Redaction, Secret};
 use crate::status::{ErrorDetails, parse_retry_after};
+
+/// How long an unused connection is kept. A request on one that the server is just closing fails, and a POST is not sent
+/// again; cpp-httplib (llama.cpp's server) closes after 5 s (`CPPHTTPLIB_KEEPALIVE_TIMEOUT_SECOND`), as Node's `http.Server`
+/// long did (`keepAliveTimeout`).
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// An HTTP client. Clones share connections and settings; make one and hand it to every component.
 ///
@@ -108,6 +113,7 @@ impl HttpClient {
                 .tls_backend_preconfigured(crate::tls::config()?)
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(options.connect_timeout)
+                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
                 .tcp_nodelay(true)
                 .referer(false)
                 .user_agent(concat!("katena/", env!("CARGO_PKG_VERSION")));

@@ -82,7 +82,7 @@ type Estimate = dyn Fn(&ChatRequest) -> u64 + Send + Sync;
 /// assert!(model.generate(&request).await.is_ok());
 /// let error = model.generate(&request).await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::RateLimited);
-/// assert!(error.retry_after().unwrap() > Duration::from_secs(59));
+/// assert!(error.retry_after().unwrap() > Duration::from_secs(30));
 /// # }).unwrap();
 /// ```
 #[derive(Clone)]

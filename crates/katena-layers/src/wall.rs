@@ -161,6 +161,13 @@ pub(crate) fn to_millis(time: SystemTime) -> i64 {
     i64::try_from(millis).unwrap_or(i64::MAX)
 }
 
+/// As [`to_millis`], rounded up: the end of a range must not leave out what came before it in the same millisecond.
+#[cfg(feature = "sqlite")]
+pub(crate) fn to_millis_up(time: SystemTime) -> i64 {
+    let nanos = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    i64::try_from(nanos.div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
 #[cfg(feature = "sqlite")]
 pub(crate) fn from_millis(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))

@@ -11,7 +11,10 @@ use katena_core::{
     ChatEvent, ChatModel, ChatModelExt as _, ChatRequest, ChatResponse, ChatStream, Context, Error,
     ErrorKind, FinishReason, Labels, Message, ModelInfo, Part, PartKind, Result, Usage,
 };
-use katena_layers::{Budget, Cache, Cost, GroupBy, MemoryLedger, Meter, Outcome, Price, PriceTable, report};
+use katena_layers::{
+    Budget, Cache, Cost, Date, GroupBy, ManualWallClock, MemoryLedger, Meter, Outcome, Price, PriceTable,
+    report,
+};
 
 const CALLS: usize = 10_000;
 
@@ -65,6 +68,11 @@ impl ChatModel for Busy {
 
 fn prices() -> PriceTable {
     PriceTable::empty("2026-01-31").with_price("v", "m", Price::new(0.1, 0.7))
+}
+
+/// A clock that stands: no period ends within a test.
+fn noon() -> Arc<ManualWallClock> {
+    Arc::new(ManualWallClock::at(Date::new(2026, 1, 30), std::time::Duration::from_secs(12 * 3600)))
 }
 
 fn request(n: usize) -> ChatRequest {
@@ -126,6 +134,7 @@ async fn ten_thousand_calls_are_counted_once_each() {
     let ledger = MemoryLedger::new();
     let meter = Meter::new(ledger.clone())
         .with_prices(prices())
+        .with_wall_clock(noon())
         .with_budget(Budget::monthly("all", Cost::dollars(1e6)));
     storm(Busy::new().layer(meter.clone())).await;
     check(&ledger.all(), &meter);
@@ -136,13 +145,18 @@ async fn ten_thousand_calls_are_counted_once_each() {
 async fn ten_thousand_calls_are_in_the_file_and_survive_the_process() {
     use katena_layers::{Ledger as _, SqliteLedger};
     use katena_sqlite::Database;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
     let dir = tempfile::tempdir().unwrap();
     let open = || SqliteLedger::new(Database::open(dir.path().join("l.katena")).unwrap()).unwrap();
-    let end = SystemTime::now() + Duration::from_secs(86_400);
-    let budget = || Budget::monthly("all", Cost::dollars(1e6));
+    let end = Date::new(2026, 1, 31).midnight(0);
+    let metered = |ledger: &SqliteLedger| {
+        Meter::new(ledger.clone())
+            .with_prices(prices())
+            .with_wall_clock(noon())
+            .with_budget(Budget::monthly("all", Cost::dollars(1e6)))
+    };
     let ledger = open();
-    let meter = Meter::new(ledger.clone()).with_prices(prices()).with_budget(budget());
+    let meter = metered(&ledger);
     storm(Busy::new().layer(meter.clone())).await;
     check(&ledger.entries(SystemTime::UNIX_EPOCH, end).await.unwrap(), &meter);
     let spent = meter.status("all", "").unwrap();
@@ -151,7 +165,7 @@ async fn ten_thousand_calls_are_in_the_file_and_survive_the_process() {
     drop((ledger, meter));
     // A writer that was at work keeps the ledger until it is done.
     let ledger = open();
-    let meter = Meter::new(ledger.clone()).with_prices(prices()).with_budget(budget());
+    let meter = metered(&ledger);
     for _ in 0..200 {
         if ledger.entries(SystemTime::UNIX_EPOCH, end).await.unwrap().len() == CALLS + 1 {
             break;
@@ -168,7 +182,7 @@ async fn a_hundred_parallel_calls_on_a_budget_of_ten() {
     let ledger = MemoryLedger::new();
     let budget =
         Budget::daily("ten", Cost::nanos(reserve.as_nanos() * 10)).with_hard_stop().with_reserve(reserve);
-    let meter = Meter::new(ledger.clone()).with_prices(prices()).with_budget(budget);
+    let meter = Meter::new(ledger.clone()).with_prices(prices()).with_wall_clock(noon()).with_budget(budget);
     let model = Busy::new();
     let metered = model.clone().layer(meter.clone());
     let tasks: Vec<_> = (0..100)

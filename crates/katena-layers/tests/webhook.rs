@@ -6,18 +6,22 @@
 #[path = "../../katena-http/tests/support/mod.rs"]
 mod http_support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_support::{Reply, Server, Step};
 use katena_core::fake::EchoChat;
 use katena_core::{ChatModel as _, ChatModelExt as _, ChatRequest, Message};
 use katena_http::{HttpClient, Secret};
-use katena_layers::{Budget, Cost, MemoryLedger, Meter, Price, PriceTable, Webhook};
+use katena_layers::{Budget, Cost, Date, ManualWallClock, MemoryLedger, Meter, Price, PriceTable, Webhook};
 
 fn model(webhook: Webhook) -> impl katena_core::ChatModel {
     let prices = PriceTable::empty("2026-01-31").with_price("fake", "echo", Price::new(1e6, 1e6));
     let budget = Budget::daily("day", Cost::dollars(10.0)).with_webhook(webhook);
-    EchoChat::new().layer(Meter::new(MemoryLedger::new()).with_prices(prices).with_budget(budget))
+    // It stands: the day doesn't end within a test.
+    let noon = ManualWallClock::at(Date::new(2026, 1, 30), Duration::from_secs(12 * 3600));
+    let meter = Meter::new(MemoryLedger::new()).with_prices(prices).with_wall_clock(Arc::new(noon));
+    EchoChat::new().layer(meter.with_budget(budget))
 }
 
 fn ask() -> ChatRequest {

@@ -226,13 +226,26 @@ pub(crate) fn check(estimate: Estimate, limit: Option<u64>, context: u64) -> Res
 fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let free = parse_meminfo(&text)?;
-    let group = |name: &str| {
-        std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok()
-    };
-    match (group("memory.max"), group("memory.current")) {
-        (Some(max), Some(now)) => Some(free.min(max.saturating_sub(now))),
+    let group = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    let number = |name: &str| group(name)?.trim().parse::<u64>().ok();
+    match (number("memory.max"), number("memory.current")) {
+        (Some(max), Some(now)) => {
+            let stat = group("memory.stat").unwrap_or_default();
+            Some(free.min(left_in_group(max, now, &stat)))
+        }
         _ => Some(free),
     }
+}
+
+/// What a control group may still take: pages of files count as used there, and are given up when room is needed, as the
+/// kernel reckons in `MemAvailable`.
+fn left_in_group(max: u64, now: u64, stat: &str) -> u64 {
+    let of = |name: &str| {
+        let line = stat.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|n| n.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    let files = of("inactive_file").saturating_add(of("active_file"));
+    max.saturating_sub(now.saturating_sub(files))
 }
 
 fn parse_meminfo(text: &str) -> Option<u64> {
@@ -255,6 +268,15 @@ mod tests {
         writer.write::<std::io::Error>(&mut bytes, |_, _| unreachable!()).unwrap();
         let len = bytes.len() as u64;
         Header::parse(std::io::Cursor::new(bytes), len, Keep::Small).unwrap()
+    }
+
+    #[test]
+    fn a_groups_file_pages_are_room() {
+        let stat = "anon 100\nfile 700\nactive_file 200\ninactive_file 400\nactive_file_x 9\n";
+        assert_eq!(left_in_group(1000, 800, stat), 800);
+        assert_eq!(left_in_group(1000, 800, ""), 200);
+        assert_eq!(left_in_group(1000, 1200, "inactive_file 10\nactive_file x\n"), 0);
+        assert_eq!(left_in_group(1000, 300, "inactive_file 400\n"), 1000);
     }
 
     #[test]

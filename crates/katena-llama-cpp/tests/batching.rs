@@ -214,9 +214,12 @@ async fn a_full_queue_refuses_at_once_with_a_time_to_try_again() {
 #[tokio::test]
 async fn a_prompt_can_be_cancelled_before_it_is_read() {
     let tiny = Tiny::new();
-    let model = tiny.load(|o| o.with_slots(2).with_context_tokens(2048).with_batch_tokens(32));
+    // Nothing is kept, so that each round has the whole prompt to read.
+    let model =
+        tiny.load(|o| o.with_slots(2).with_context_tokens(2048).with_batch_tokens(32).with_kept_tokens(0));
     let long = ask("", &"0123456789".repeat(190), 50);
-    let prompt = model.prompt_tokens(&long).unwrap();
+    let prompt = model.prompt_tokens(&long).unwrap() as u64;
+    let mut unread = 0;
     for _ in 0..10 {
         let stream = model.stream(&long).await.unwrap();
         let before = model.stats();
@@ -224,13 +227,26 @@ async fn a_prompt_can_be_cancelled_before_it_is_read() {
         let after = until(&model, "the cancel", |s| s.cancels > before.cancels).await;
         // Steps under way when it was dropped, and one more.
         assert_eq!(after.running, 0);
+        unread += u64::from(after.generated_tokens == before.generated_tokens);
     }
-    let stats = model.stats();
-    assert_eq!(stats.generated_tokens, 0);
-    assert!(stats.prompt_tokens < 10 * prompt as u64, "not all was computed");
-    // What was computed of the prompt is of use.
-    let response = model.generate(&long.with_max_tokens(2)).await.unwrap();
-    assert_eq!(response.usage.cached_tokens.unwrap() > 0, stats.prompt_tokens > 0);
+    // On a busy machine some may have been read before they were dropped.
+    assert!(unread > 0);
+    assert!(model.stats().prompt_tokens < 10 * prompt, "not all was computed");
+}
+
+#[tokio::test]
+async fn what_was_read_of_a_cancelled_prompt_is_of_use() {
+    let tiny = Tiny::new();
+    let model = tiny.load(|o| o.with_slots(2).with_context_tokens(2048).with_batch_tokens(32));
+    let long = ask("", &"0123456789".repeat(190), 2);
+    let stream = model.stream(&long).await.unwrap();
+    until(&model, "a beginning", |s| s.prompt_tokens > 0).await;
+    drop(stream);
+    // It may have been done already.
+    let stats = until(&model, "its end", |s| s.cancels + s.finished > 0).await;
+    let response = model.generate(&long).await.unwrap();
+    let (cached, all) = (response.usage.cached_tokens.unwrap(), response.usage.input_tokens.unwrap());
+    assert!(cached > 0 && cached <= stats.prompt_tokens.min(all), "{cached} of {all}");
 }
 
 #[tokio::test]
@@ -241,12 +257,18 @@ async fn a_deadline_ends_waiting_and_reading() {
     unread.next().await.unwrap().unwrap();
     // It pauses after some events; with nothing to compute the thread sleeps, and must wake for the deadline.
     until(&model, "the pause", |s| s.generated_tokens > 20).await;
-    let soon = Context::new().with_deadline(Instant::now() + Duration::from_millis(50));
-    let mut late = model.stream(&ask("", "Go on", 400).with_context(soon)).await.unwrap();
-    late.next().await.unwrap().unwrap();
-    until(&model, "the deadline", |s| s.cancels == 1).await;
-    let last = late.collect::<Vec<_>>().await.pop().unwrap();
-    assert_eq!(last.unwrap_err().kind(), ErrorKind::Timeout);
+    // On a busy machine the first deadlines may pass before there is anything to read.
+    for millis in [50, 200, 1000, 5000, 20_000] {
+        let before = model.stats().cancels;
+        let soon = Context::new().with_deadline(Instant::now() + Duration::from_millis(millis));
+        let Ok(mut late) = model.stream(&ask("", "Go on", 400).with_context(soon)).await else { continue };
+        let Some(Ok(_)) = late.next().await else { continue };
+        until(&model, "the deadline", |s| s.cancels > before).await;
+        let last = late.collect::<Vec<_>>().await.pop().unwrap();
+        assert_eq!(last.unwrap_err().kind(), ErrorKind::Timeout);
+        return;
+    }
+    panic!("never begun: {:?}", model.stats());
 }
 
 /// Conversations under one system text, in turn: each goes on where it was, however many there are.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -46,8 +46,14 @@ fn chat_file() -> PathBuf {
     FILE.get_or_init(|| tiny_llama(folder())).clone()
 }
 
+/// In full precision: an answer is the same whatever is computed beside it, and whether its prompt is computed or restored.
 fn options() -> LlamaOptions {
-    LlamaOptions::new().with_threads(1).with_context_tokens(512).with_slots(4)
+    let exact = LlamaOptions::new().with_flash_attention(FlashAttention::Off);
+    exact
+        .with_cache_types(CacheType::F32, CacheType::F32)
+        .with_threads(1)
+        .with_context_tokens(512)
+        .with_slots(4)
 }
 
 fn chat() -> ChildChat {
@@ -169,13 +175,17 @@ async fn a_killed_engine_under_16_streams_is_a_temporary_error_and_the_next_call
 async fn deaths_again_and_again_lose_no_call_that_is_tried_again() {
     let model = chat();
     let done = Arc::new(AtomicUsize::new(0));
+    // Up to the last death there is always a call under way; after it each client has one more.
+    let over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..16)
         .map(|n| {
-            let (model, done) = (model.clone(), done.clone());
+            let (model, done, over) = (model.clone(), done.clone(), over.clone());
             tokio::spawn(async move {
-                for call in 0..10 {
+                let mut last = false;
+                while !last {
+                    last = over.load(Ordering::SeqCst);
                     loop {
-                        let mut stream = model.stream(&ask(n, 20 + call)).await.unwrap();
+                        let mut stream = model.stream(&ask(n, 20)).await.unwrap();
                         let end = loop {
                             match stream.next().await.expect("an end without an error") {
                                 Ok(ChatEvent::Finished(response)) => break Ok(response),
@@ -202,10 +212,11 @@ async fn deaths_again_and_again_lose_no_call_that_is_tried_again() {
         killed.push(process);
         until("its end", || model.process_id() != Some(process));
     }
+    over.store(true, Ordering::SeqCst);
     for client in clients {
         bounded(client).await.unwrap();
     }
-    assert_eq!(done.load(Ordering::SeqCst), 160);
+    assert!(done.load(Ordering::SeqCst) >= 116, "16 after the last death");
     assert_eq!(model.starts(), 4);
     assert!(killed.into_iter().all(|p| !there(p)), "a zombie");
 }
@@ -253,10 +264,7 @@ async fn statistics_come_over_the_socket() {
 
 #[tokio::test]
 async fn a_session_outlives_the_process() {
-    // In full precision: the same answer whether its prompt is computed or restored.
-    let exact =
-        options().with_flash_attention(FlashAttention::Off).with_cache_types(CacheType::F32, CacheType::F32);
-    let model = ChildChat::spawn(chat_file(), exact, child()).unwrap();
+    let model = chat();
     let file = folder().join("talk.session");
     let request = ChatRequest::new([Message::user("number one, number two, number three. ".repeat(4))])
         .with_temperature(0.0)
@@ -327,8 +335,11 @@ async fn a_file_that_is_gone_or_another_fails_with_the_reason() {
     std::fs::remove_file(&file).unwrap();
     kill(model.process_id().unwrap());
     until("its end", || model.process_id().is_none());
-    let error = bounded(model.generate(&ask(1, 4))).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    // Each start counts once: after the death, three of the five that it tries in a row.
+    for _ in 0..3 {
+        let error = bounded(model.generate(&ask(1, 4))).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
     // Once it is back, so is the model.
     std::fs::copy(chat_file(), &file).unwrap();
     bounded(model.generate(&ask(1, 4))).await.unwrap();

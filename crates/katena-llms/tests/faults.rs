@@ -228,10 +228,10 @@ async fn silence_deadline_and_cancel_end_a_stream() {
     stream.next().await.unwrap().unwrap();
     cancel.cancel();
     assert_eq!(stream.next().await.unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
-    server.wait_gone(3).await;
+    server.wait_all_gone().await;
     let stream = model.stream(&ask()).await.unwrap();
     drop(stream);
-    server.wait_gone(4).await;
+    server.wait_all_gone().await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use katena_testkit::memory as laws;
 
 mod doubles;
 
-use doubles::{Gate, Store};
+use doubles::{Gate, Settled, Store};
 
 /// Words count as tokens.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ katena_testkit::memory_contract!(window_of_one, async { WindowMemory::new(Memory
 katena_testkit::memory_contract!(tokens, async { TokenMemory::new(MemoryHistory::new(), Words, 40) });
 katena_testkit::memory_contract!(summaries, async { summary(MemoryHistory::new()) });
 katena_testkit::memory_contract!(summaries_in_the_background, async {
-    SummaryMemory::new(MemoryHistory::new(), EchoChat::new(), 1)
+    Settled(SummaryMemory::new(MemoryHistory::new(), EchoChat::new(), 1))
 });
 katena_testkit::memory_contract!(summary_and_buffer, async {
     SummaryBufferMemory::new(MemoryHistory::new(), EchoChat::new(), Words, 60)
@@ -258,6 +258,30 @@ async fn summaries_in_the_background_come_off_the_callers_path() {
     for n in 0..4 {
         assert_eq!(recalled[0].text().matches(&format!("Question {n}?")).count(), 1);
     }
+}
+
+/// The laws that hold also while a summary is being written.
+#[tokio::test(flavor = "multi_thread")]
+async fn turns_are_recalled_whole_and_in_order_beside_the_background() {
+    let make = || SummaryMemory::new(MemoryHistory::new(), EchoChat::new(), 1);
+    laws::recalls_what_was_recorded(&make()).await;
+    laws::tool_calls_are_never_orphaned(&make()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cleared_while_its_summary_is_written_stays_forgotten() {
+    let (history, gate) = (MemoryHistory::new(), Gate::new(1));
+    let memory = SummaryMemory::new(history.clone(), gate.clone(), 1);
+    for n in 0..2 {
+        record(&memory, turn(n)).await;
+    }
+    gate.wait_for(1).await;
+    memory.clear("s").await.unwrap();
+    gate.open();
+    memory.settle().await.unwrap();
+    assert_eq!(history.sessions(None, 9).await.unwrap(), [""; 0]);
+    record(&memory, turn(9)).await;
+    assert_eq!(recall(&memory, "x").await, turn(9));
 }
 
 #[tokio::test]

@@ -75,6 +75,13 @@ impl DerefMut for Lent {
     }
 }
 
+impl Lent {
+    /// Closes the connection instead of giving it back.
+    pub fn discard(mut self) {
+        drop(self.client.take());
+    }
+}
+
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(client) = self.client.take().filter(|c| !c.is_closed()) {

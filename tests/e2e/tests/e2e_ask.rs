@@ -148,11 +148,22 @@ fn questions_without_an_answer_are_refused() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_stops_cleanly() {
-    let Some(mut katena) =
-        command("ask", "What should I do when my laptop gets stolen?", &["--max-tokens", "2000"])
-    else {
-        return;
-    };
+    for _ in 0..3 {
+        let Some((status, out)) = interrupted() else { return };
+        // On a busy machine the answer may have ended before the signal came.
+        if status.code() != Some(0) {
+            assert_eq!(status.code(), Some(130), "{out}");
+            return;
+        }
+    }
+    panic!("the answer goes on to its end");
+}
+
+/// How `ask` ends, and what it wrote, when it is interrupted in its answer.
+#[cfg(unix)]
+fn interrupted() -> Option<(std::process::ExitStatus, String)> {
+    let question = "What should I do when my laptop gets stolen?";
+    let mut katena = command("ask", question, &["--max-tokens", "2000"])?;
     let mut child = katena.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     let mut byte = [0; 1];
@@ -167,6 +178,5 @@ fn ctrl_c_stops_cleanly() {
     }
     let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(130), "{}", String::from_utf8_lossy(&seen));
+    Some((child.wait().unwrap(), String::from_utf8_lossy(&seen).into_owned()))
 }

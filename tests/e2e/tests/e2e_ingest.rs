@@ -167,7 +167,7 @@ fn a_kill_at_any_moment_is_repaired_by_running_again() {
     }
     let start = Instant::now();
     let namespace = bench.ingest().done().json["namespace"].as_str().unwrap().to_owned();
-    let whole = start.elapsed();
+    let mut whole = start.elapsed();
     let mut dice = Dice::new(7);
     let mut killed = 0;
     for round in 0..KILLS * 4 {
@@ -189,6 +189,9 @@ fn a_kill_at_any_moment_is_repaired_by_running_again() {
         std::thread::sleep(Duration::from_micros(dice.roll(whole.as_micros() as u64)));
         if child.try_wait().unwrap().is_none() {
             killed += 1;
+        } else {
+            // The first run may have been the slowest by far.
+            whole = whole * 7 / 8;
         }
         child.kill().unwrap();
         child.wait().unwrap();

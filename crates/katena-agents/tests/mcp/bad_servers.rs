@@ -1,16 +1,32 @@
 //! Servers that misbehave: each is a clear error, in time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use katena_agents::mcp::{McpClient, McpLimits, McpOptions};
-use katena_core::{ErrorKind, Run};
+use katena_core::{Context, ErrorKind, Run, ToolCall};
 use serde_json::json;
+use tokio::io::DuplexStream;
 
-use crate::support::{call, hasty, hello, one_tool, polite, reply, scripted};
+use crate::support::{call, hello, one_tool, polite, reply, scripted, tool};
 
-async fn kind_of_call(stream: tokio::io::DuplexStream) -> ErrorKind {
-    let client = McpClient::io(stream, hasty()).await.unwrap();
+/// Short limits only where no answer comes: a busy machine is slow to connect and to list.
+const SOON: Duration = Duration::from_millis(300);
+
+fn bad() -> McpOptions {
+    McpOptions::new("bad")
+}
+
+async fn kind_of_call(stream: DuplexStream) -> ErrorKind {
+    let client = McpClient::io(stream, bad()).await.unwrap();
     call(&client, "bad__go", "{}", &Run::new()).await.unwrap_err().kind()
+}
+
+/// The call alone has the short limit.
+async fn kind_of_short_call(stream: DuplexStream) -> ErrorKind {
+    let client = McpClient::io(stream, bad()).await.unwrap();
+    let go = tool(&client, "bad__go").await;
+    let run = Run::from(Context::new().with_deadline(Instant::now() + SOON));
+    go.call(ToolCall::new("1", "bad__go", "{}"), &run).await.unwrap_err().kind()
 }
 
 #[tokio::test]
@@ -26,7 +42,7 @@ async fn noise_between_messages_is_passed_over() {
         lines.extend(reply(request, json!({"content": [{"type": "text", "text": "fine"}]})));
         Some(lines)
     });
-    let client = McpClient::io(stream, hasty()).await.unwrap();
+    let client = McpClient::io(stream, bad()).await.unwrap();
     assert_eq!(call(&client, "bad__go", "{}", &Run::new()).await.unwrap(), "fine");
 }
 
@@ -40,22 +56,29 @@ async fn replies_to_other_requests_are_no_reply() {
                 .to_vec(),
         )
     });
-    assert_eq!(kind_of_call(stream).await, ErrorKind::Timeout);
+    assert_eq!(kind_of_short_call(stream).await, ErrorKind::Timeout);
 }
 
 #[tokio::test]
 async fn silence_ends_by_the_timeout() {
-    assert_eq!(kind_of_call(polite(one_tool(), |_| Some(Vec::new()))).await, ErrorKind::Timeout);
+    assert_eq!(kind_of_short_call(polite(one_tool(), |_| Some(Vec::new()))).await, ErrorKind::Timeout);
+    // And by the options' own limit, also when tools are listed.
+    let limits = McpLimits::new().with_call_timeout(SOON);
+    let stream = scripted(|request| {
+        Some(if request["method"] == "initialize" { reply(request, hello()) } else { Vec::new() })
+    });
+    let client = McpClient::io(stream, bad().with_limits(limits)).await.unwrap();
+    assert_eq!(client.tools().await.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test]
 async fn a_server_that_goes_away_is_unavailable() {
     assert_eq!(kind_of_call(polite(one_tool(), |_| None)).await, ErrorKind::Unavailable);
-    let client = McpClient::io(polite(one_tool(), |_| None), hasty()).await.unwrap();
+    let client = McpClient::io(polite(one_tool(), |_| None), bad()).await.unwrap();
     call(&client, "bad__go", "{}", &Run::new()).await.unwrap_err();
     // And stays so, at once.
     let tools = client.tools().await.unwrap();
-    let again = tools[0].call(katena_core::ToolCall::new("2", "bad__go", "{}"), &Run::new()).await;
+    let again = tools[0].call(ToolCall::new("2", "bad__go", "{}"), &Run::new()).await;
     assert_eq!(again.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(client.is_closed());
 }
@@ -67,7 +90,7 @@ async fn a_huge_reply_is_refused() {
         Some(reply(request, json!({"content": [{"type": "text", "text": text}]})))
     });
     let limits = McpLimits::new().with_max_message_bytes(1 << 20);
-    let client = McpClient::io(stream, McpOptions::new("bad").with_limits(limits)).await.unwrap();
+    let client = McpClient::io(stream, bad().with_limits(limits)).await.unwrap();
     let error = call(&client, "bad__go", "{}", &Run::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidOutput, "{error}");
 
@@ -76,7 +99,7 @@ async fn a_huge_reply_is_refused() {
         Some(reply(request, json!({"content": [{"type": "text", "text": text}]})))
     });
     let limits = McpLimits::new().with_max_result_bytes(1000);
-    let client = McpClient::io(stream, McpOptions::new("bad").with_limits(limits)).await.unwrap();
+    let client = McpClient::io(stream, bad().with_limits(limits)).await.unwrap();
     let error = call(&client, "bad__go", "{}", &Run::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidOutput, "{error}");
 }
@@ -85,7 +108,7 @@ async fn a_huge_reply_is_refused() {
 async fn replies_of_a_wrong_shape_are_errors() {
     for result in [json!(7), json!({"content": 7}), json!({"content": [{"type": "hologram"}]}), json!(null)] {
         let stream = polite(one_tool(), move |request| Some(reply(request, result.clone())));
-        let kind = kind_of_call(stream).await;
+        let kind = kind_of_short_call(stream).await;
         assert!(matches!(kind, ErrorKind::InvalidOutput | ErrorKind::Timeout), "{kind}");
     }
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -95,7 +118,7 @@ async fn replies_of_a_wrong_shape_are_errors() {
             request["id"]
         )])
     });
-    assert_eq!(kind_of_call(stream).await, ErrorKind::Timeout);
+    assert_eq!(kind_of_short_call(stream).await, ErrorKind::Timeout);
 }
 
 #[tokio::test]
@@ -110,7 +133,7 @@ async fn error_replies_keep_their_words_and_get_a_kind() {
             let error = json!({"code": code, "message": "no ".repeat(10_000), "data": {"x": 1}});
             Some(vec![json!({"jsonrpc": "2.0", "id": request["id"], "error": error}).to_string()])
         });
-        let client = McpClient::io(stream, hasty()).await.unwrap();
+        let client = McpClient::io(stream, bad()).await.unwrap();
         let error = call(&client, "bad__go", "{}", &Run::new()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{code}");
         assert!(error.message().starts_with("no no") && error.message().len() <= 2000);
@@ -127,27 +150,24 @@ async fn listings_without_end_are_refused() {
                 _ => Vec::new(),
             })
         });
-        let client = McpClient::io(stream, McpOptions::new("bad")).await.unwrap();
+        let client = McpClient::io(stream, bad()).await.unwrap();
         assert_eq!(client.tools().await.unwrap_err().kind(), ErrorKind::InvalidOutput);
     }
     let many: Vec<_> =
         (0..300).map(|n| json!({"name": format!("t{n}"), "inputSchema": {"type": "object"}})).collect();
-    let client = McpClient::io(polite(json!(many), |_| None), McpOptions::new("bad")).await.unwrap();
+    let client = McpClient::io(polite(json!(many), |_| None), bad()).await.unwrap();
     assert_eq!(client.tools().await.unwrap_err().kind(), ErrorKind::InvalidOutput);
 }
 
 #[tokio::test]
 async fn a_bad_start_is_an_error_in_time() {
-    let soon = || {
-        let limits = McpLimits::new().with_connect_timeout(Duration::from_millis(200));
-        McpOptions::new("bad").with_limits(limits)
-    };
+    let soon = || bad().with_limits(McpLimits::new().with_connect_timeout(SOON));
     let silent = McpClient::io(scripted(|_| Some(Vec::new())), soon()).await.unwrap_err();
     assert_eq!(silent.kind(), ErrorKind::Timeout);
-    let gone = McpClient::io(scripted(|_| None), soon()).await.unwrap_err();
+    let gone = McpClient::io(scripted(|_| None), bad()).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::Unavailable);
     let other = scripted(|request| Some(reply(request, json!({"tools": []}))));
-    let other = McpClient::io(other, soon()).await.unwrap_err();
+    let other = McpClient::io(other, bad()).await.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::InvalidOutput, "{other}");
     let wrong_id =
         scripted(|_| Some(vec![json!({"jsonrpc": "2.0", "id": 99, "result": hello()}).to_string()]));
@@ -177,7 +197,7 @@ async fn questions_of_the_server_are_declined() {
         }
         _ => Some(Vec::new()),
     });
-    let client = McpClient::io(stream, hasty()).await.unwrap();
+    let client = McpClient::io(stream, bad()).await.unwrap();
     call(&client, "bad__go", "{}", &Run::new()).await.unwrap();
     let answer = told.recv().await.unwrap();
     assert!(answer.get("error").is_some(), "{answer}");

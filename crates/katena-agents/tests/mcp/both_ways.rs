@@ -102,7 +102,8 @@ async fn the_runs_cancel_signal_and_deadline_end_a_call() {
     assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
     assert_eq!(told.recv().await, Some("stopped"));
 
-    let soon = Context::new().with_deadline(Instant::now() + Duration::from_millis(50));
+    // Long enough for the server to hear of the call.
+    let soon = Context::new().with_deadline(Instant::now() + Duration::from_millis(1500));
     let error = call(&client, "good__wait", "{}", &Run::from(soon)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(told.recv().await, Some("stopped"));
@@ -114,15 +115,20 @@ async fn the_runs_cancel_signal_and_deadline_end_a_call() {
 #[tokio::test]
 async fn a_servers_own_limits_hold() {
     let (server, called, mut told) = waiting();
-    let limits =
-        McpServerLimits::new().with_max_pending_calls(1).with_call_timeout(Duration::from_millis(400));
+    let limits = McpServerLimits::new().with_max_pending_calls(1);
     let client = connected(server.with_limits(limits), Run::new()).await;
     let asked = client.clone();
     let first = tokio::spawn(async move { call(&asked, "good__wait", "{}", &Run::new()).await });
     called.notified().await;
     let busy = call(&client, "good__wait", "{}", &Run::new()).await.unwrap_err();
     assert!(busy.message().contains("busy"), "{busy}");
-    let late = first.await.unwrap().unwrap_err();
+    first.abort();
+    assert_eq!(told.recv().await, Some("stopped"));
+
+    let (server, _called, mut told) = waiting();
+    let limits = McpServerLimits::new().with_call_timeout(Duration::from_millis(100));
+    let client = connected(server.with_limits(limits), Run::new()).await;
+    let late = call(&client, "good__wait", "{}", &Run::new()).await.unwrap_err();
     assert_eq!(late.message(), "the tool failed: timeout");
     assert_eq!(told.recv().await, Some("stopped"));
 

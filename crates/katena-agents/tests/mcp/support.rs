@@ -1,10 +1,9 @@
 //! A good server, and one that answers by script.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use katena_agents::mcp::{McpClient, McpLimits, McpOptions, McpServer};
+use katena_agents::mcp::{McpClient, McpOptions, McpServer};
 use katena_core::{
     Document, Error, ErrorKind, FnTool, Query, Result, Retriever, Run, Scored, Source, Tool, ToolCall, func,
 };
@@ -70,12 +69,6 @@ pub async fn connected(server: McpServer, run: Run) -> McpClient {
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     tokio::spawn(async move { server.serve_io(theirs, run).await });
     McpClient::io(ours, McpOptions::new("good")).await.unwrap()
-}
-
-/// Options that give up soon.
-pub fn hasty() -> McpOptions {
-    let wait = Duration::from_millis(300);
-    McpOptions::new("bad").with_limits(McpLimits::new().with_call_timeout(wait))
 }
 
 /// A server in this process that answers each message by raw lines, or hangs up.

@@ -25,7 +25,7 @@ const CANCELS: u32 = 10;
 /// back, with `statement_timeout` and a search path of `pg_catalog, public`. Give it a role that may read no more than
 /// the tables in question, and a `temp_file_limit`: rights, and the room on its disk, are the server's to keep.
 ///
-/// A dropped future asks the server to stop and leaves the connection clean. Values come as JSON numbers and booleans, all
+/// A dropped future asks the server to stop, and closes the connection. Values come as JSON numbers and booleans, all
 /// else as the server's text.
 ///
 /// ```no_run
@@ -49,8 +49,8 @@ impl fmt::Debug for PgDatabase {
     }
 }
 
-/// A connection whose statement is stopped when the caller goes away. It is lent again only after the server has heard of
-/// it: a late cancel would stop somebody else's statement.
+/// A connection whose statement is stopped when the caller goes away. It is not lent again: a late cancel would stop
+/// somebody else's statement.
 struct Held {
     lent: Option<Lent>,
     running: bool,
@@ -71,8 +71,10 @@ impl Drop for Held {
                         break;
                     }
                 }
-                drop(lent);
+                lent.discard();
             });
+        } else {
+            lent.discard();
         }
     }
 }

@@ -82,6 +82,8 @@ fn credentials_by_type() {
 #[test]
 fn the_environment_is_asked_in_order() {
     let folder = std::env::temp_dir().join(format!("katena-google-{}", std::process::id()));
+    // Left by a run that was killed.
+    let _ = std::fs::remove_dir_all(&folder);
     let gcloud = folder.join(".config/gcloud");
     std::fs::create_dir_all(&gcloud).unwrap();
     let named = folder.join("named.json");

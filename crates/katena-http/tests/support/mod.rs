@@ -127,8 +127,17 @@ impl Server {
 
     /// Waits until `n` connections were closed.
     pub async fn wait_gone(&self, n: usize) {
+        self.wait_closed(|| n).await;
+    }
+
+    /// Waits until all connections so far were closed. A call that gives up early may have opened none.
+    pub async fn wait_all_gone(&self) {
+        self.wait_closed(|| self.connections.load(Ordering::SeqCst)).await;
+    }
+
+    async fn wait_closed(&self, n: impl Fn() -> usize) {
         let wait = async {
-            while self.gone.load(Ordering::SeqCst) < n {
+            while self.gone.load(Ordering::SeqCst) < n() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };

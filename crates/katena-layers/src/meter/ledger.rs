@@ -273,3 +273,7 @@ pub fn report(entries: &[LedgerEntry], by: &[GroupBy]) -> Vec<ReportRow> {
     }
     rows.into_values().collect()
 }
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

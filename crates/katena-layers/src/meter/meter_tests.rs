@@ -1,4 +1,4 @@
-//! Unit tests of the meter; its load and ledgers are in `tests/meter.rs`.
+//! Unit tests of the meter; those of the ledgers are in `ledger_tests.rs`, load is in `tests/load.rs`.
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};

@@ -12,7 +12,7 @@ use rusqlite::{Row, Transaction, params};
 use super::ledger::{Ledger, LedgerEntry, Operation, Outcome};
 use crate::prices::Cost;
 use crate::stored::kind_named;
-use crate::wall::{from_millis, to_millis};
+use crate::wall::{from_millis, to_millis, to_millis_up};
 
 const LEDGER: Schema = Schema::new(
     "ledger",
@@ -42,7 +42,7 @@ const MAX_WAITING: usize = 100_000;
 ///
 /// `append` only queues; a task of tokio's blocking pool writes what waits, many entries at once. Entries are on the disk
 /// after [`flush`](Ledger::flush), and at the latest when the last handle is dropped; a killed process loses those that
-/// waited. Times are kept to the millisecond.
+/// waited. Times are kept to the millisecond; a range of time that begins or ends within one has all of it.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -236,7 +236,7 @@ impl Ledger for SqliteLedger {
 
     async fn entries(&self, from: SystemTime, to: SystemTime) -> Result<Vec<LedgerEntry>> {
         self.flush().await?;
-        let (from, to) = (to_millis(from), to_millis(to));
+        let (from, to) = (to_millis(from), to_millis_up(to));
         let rows = self
             .0
             .database

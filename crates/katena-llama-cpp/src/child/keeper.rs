@@ -202,7 +202,8 @@ impl Keeper {
             }
             Message::Ready { from, info } if from == self.process => self.ready(info),
             Message::Refused { from, error } if from == self.process => self.refused(&error),
-            Message::Ended { from } if from == self.process => {
+            // One that was refused or was too late is down already.
+            Message::Ended { from } if from == self.process && !matches!(self.state, State::Down { .. }) => {
                 self.ended(&unavailable("the engine's process has ended"));
             }
             Message::Ready { .. } | Message::Refused { .. } | Message::Ended { .. } | Message::Close => {}

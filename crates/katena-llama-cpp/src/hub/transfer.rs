@@ -44,14 +44,14 @@ pub(super) async fn fetch(hub: &Hub, wanted: &HubFile, place: &Path) -> Result<(
     if let Some(parent) = place.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let mut lock = Lock::wait(beside(place, LOCK), &wanted.context).await?;
+    let _lock = Lock::wait(beside(place, LOCK), &wanted.context).await?;
     if is_there(wanted, place)? {
         return Ok(());
     }
     let mut idle = 0;
     loop {
         let before = std::fs::metadata(beside(place, PART)).map_or(0, |m| m.len());
-        match attempt(hub, wanted, place, &mut lock).await {
+        match attempt(hub, wanted, place).await {
             Ok(()) => return Ok(()),
             Err(e) if matches!(e.kind(), ErrorKind::Unavailable) => {
                 let after = std::fs::metadata(beside(place, PART)).map_or(0, |m| m.len());
@@ -84,7 +84,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 /// One call, from where the part ends, and the end of it all if it brings the rest.
-async fn attempt(hub: &Hub, wanted: &HubFile, place: &Path, lock: &mut Lock) -> Result<()> {
+async fn attempt(hub: &Hub, wanted: &HubFile, place: &Path) -> Result<()> {
     let path = beside(place, PART);
     let (part_path, tag_path) = (path.clone(), beside(place, PART_TAG));
     let mut part = blocking(move || open_part(&part_path)).await?;
@@ -135,7 +135,6 @@ async fn attempt(hub: &Hub, wanted: &HubFile, place: &Path, lock: &mut Lock) -> 
             }
             let piece = std::mem::replace(&mut buffer, Vec::with_capacity(PIECE));
             part = blocking(move || append(part, &piece)).await?;
-            lock.touch()?;
             tell(part.bytes);
         }
         match next {

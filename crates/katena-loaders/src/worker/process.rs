@@ -187,14 +187,16 @@ impl Worker {
 
     /// Says what a worker died of.
     async fn post_mortem(mut self, what: &str, limits: &Limits) -> Error {
-        let patience = Duration::from_secs(1);
-        let status = match tokio::time::timeout(patience, self.child.wait()).await {
+        // A busy machine takes its time to end a process.
+        let status = match tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await {
             Ok(Ok(status)) => Some(status),
             _ => None,
         };
         if status.is_none() {
             let _ = self.child.kill().await;
         }
+        // What it had started may hold its stderr open.
+        let patience = Duration::from_secs(1);
         let _ = tokio::time::timeout(patience, listen(&mut self.errors, &mut self.last_words)).await;
         cause_of_death(status, &String::from_utf8_lossy(&self.last_words), what, limits)
     }

@@ -120,6 +120,15 @@ impl JsonlHistory {
         Ok(SystemTime::now().duration_since(written).is_ok_and(|idle| idle >= ttl))
     }
 
+    /// True if a session's file is there and its time to live is not over. Without the lock it may vanish at any time.
+    fn is_live(&self, path: &Path) -> Result<bool> {
+        match self.is_over(path) {
+            Ok(over) => Ok(!over && path.exists()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// The lock of a session, shared with some others. Held until the file is dropped.
     fn lock(&self, stem: &str, lock: Lock) -> Result<File> {
         let number = blake3::hash(stem.as_bytes()).as_bytes()[0] % LOCKS;
@@ -359,7 +368,7 @@ impl ChatHistory for JsonlHistory {
                 };
                 let Some(first) = first else { continue };
                 let name = head_of(&first, &path)?.session;
-                if after.as_ref().is_none_or(|a| name > *a) && path.exists() && !this.is_over(&path)? {
+                if after.as_ref().is_none_or(|a| name > *a) && this.is_live(&path)? {
                     names.insert(name);
                     if names.len() > limit {
                         names.pop_last();

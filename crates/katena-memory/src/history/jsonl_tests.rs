@@ -101,3 +101,17 @@ async fn idle_sessions_expire_by_the_time_of_their_file() {
     assert_eq!(history.remove_expired().await.unwrap(), 1);
     assert_eq!(history.messages("new").await.unwrap(), turn(2));
 }
+
+/// Another process may clear a session between the listing of the files and the look at one.
+#[tokio::test]
+async fn a_session_that_vanished_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for options in [HistoryOptions::new(), HistoryOptions::new().with_ttl(Duration::from_secs(3600))] {
+        let history = JsonlHistory::open(dir.path(), options).unwrap();
+        history.append("s", turn(1)).await.unwrap();
+        let path = history.path(&stem("s"));
+        assert!(history.is_live(&path).unwrap());
+        history.clear("s").await.unwrap();
+        assert!(!history.is_live(&path).unwrap());
+    }
+}

@@ -1,4 +1,4 @@
-//! Doubles: a model that waits at a gate, a store that searches exactly.
+//! Doubles: a model that waits at a gate, a memory whose background is done, a store that searches exactly.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use katena_core::{
     ChatCapabilities, ChatModel, ChatRequest, ChatResponse, ChatStream, CountRequest, DeleteRequest,
-    Document, Error, ErrorKind, FinishReason, GetRequest, Message, Metric, ModelInfo, Record, RecordStore,
-    Result, Scored, Selector, StoreInfo, UpsertRequest, VectorQuery, VectorStore,
+    Document, Error, ErrorKind, FinishReason, GetRequest, Memory, Message, Metric, ModelInfo, RecallRequest,
+    Record, RecordRequest, RecordStore, Result, Scored, Selector, StoreInfo, UpsertRequest, VectorQuery,
+    VectorStore,
 };
+use katena_memory::SummaryMemory;
 use tokio::sync::watch;
 
 /// Repeats what it was asked, once the gate is open and so many calls have come.
@@ -48,6 +50,24 @@ impl ChatModel for Gate {
     }
     async fn stream(&self, _: &ChatRequest) -> Result<ChatStream> {
         Err(Error::unsupported("the gate streams nothing"))
+    }
+}
+
+/// Waits for the background after each record: a law that compares two recalls wants no summary between them.
+#[derive(Debug)]
+pub(crate) struct Settled(pub(crate) SummaryMemory);
+
+#[async_trait]
+impl Memory for Settled {
+    async fn recall(&self, request: &RecallRequest) -> Result<Vec<Message>> {
+        self.0.recall(request).await
+    }
+    async fn record(&self, request: RecordRequest) -> Result<()> {
+        self.0.record(request).await?;
+        self.0.settle().await
+    }
+    async fn clear(&self, session: &str) -> Result<()> {
+        self.0.clear(session).await
     }
 }
 

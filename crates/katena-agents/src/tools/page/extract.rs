@@ -1,6 +1,7 @@
 //! Readable text from HTML, by the HTML standard's own tokenizer: no tree, so that nesting costs nothing.
 
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 use html5ever::tendril::StrTendril;
 use html5ever::tokenizer::states::RawKind;
@@ -226,13 +227,18 @@ impl TokenSink for Sink {
 
 /// The readable text of a page. Any text is one; what is no markup stays as it is.
 pub(crate) fn readable(html: &str) -> Page {
+    readable_within(html, Duration::from_secs(5))
+}
+
+/// As much of it as is read in that time.
+fn readable_within(html: &str, limit: Duration) -> Page {
     let tokenizer =
         Tokenizer::new(Sink::default(), TokenizerOpts { discard_bom: true, ..TokenizerOpts::default() });
     let queue = BufferQueue::default();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let mut rest = html;
     // In pieces and with an end: the tokenizer compares each attribute of a tag with all before it.
-    while !rest.is_empty() && begun.elapsed().as_secs() < 5 {
+    while !rest.is_empty() && begun.elapsed() < limit {
         let mut cut = rest.len().min(16 << 10);
         while !rest.is_char_boundary(cut) {
             cut += 1;
